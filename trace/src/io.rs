@@ -1,0 +1,334 @@
+//! Reading and writing a trace. A reader gets a trace that is whole, unedited and consistent, or an error that
+//! names the culprit.
+
+use std::io::{Read, Write};
+
+use serde::Deserialize;
+
+use crate::{
+    Digest, FORMAT_MAJOR, FORMAT_MINOR, PhaseName, Row, Trace,
+    model::{Losses, Phase, Recorder, Startup, Target},
+};
+
+/// A trace that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The bytes could not be had.
+    #[error("cannot read")]
+    Io(#[from] std::io::Error),
+    /// The file is empty.
+    #[error("the file is empty; record the workload again")]
+    Empty,
+    /// The text ends in the middle.
+    #[error("the trace is truncated at line {line}; record the workload again")]
+    Truncated {
+        /// Line at which the text ends, from 1.
+        line: usize,
+    },
+    /// It is no JSON, or JSON that is no trace.
+    #[error("not a trace: {0}")]
+    Malformed(#[source] serde_json::Error),
+    /// Written by a newer tool.
+    #[error("trace format `{found}` is newer than {FORMAT_MAJOR}.{FORMAT_MINOR}; use a newer seccomp-learn")]
+    Newer {
+        /// The version in the file.
+        found: String,
+    },
+    /// A version that is not `major.minor`.
+    #[error("`{0}` is no trace format version; expected `major.minor`")]
+    Version(String),
+    /// The digest is missing or is not that of the content.
+    #[error(
+        "the trace was changed after it was recorded (its digest is `{expected}`, its content's {actual}); record the workload again"
+    )]
+    Edited {
+        /// The digest in the file, `missing` if there is none.
+        expected: String,
+        /// The digest of what is in the file.
+        actual: Digest,
+    },
+    /// A name that the ABI's table does not have, or not for that number.
+    #[error("unknown syscall `{name}` with number {number} for {abi}")]
+    UnknownSyscall {
+        /// The name in the file.
+        name: String,
+        /// The number in the file.
+        number: u32,
+        /// The ABI in the file.
+        abi: crate::Abi,
+    },
+    /// No call was recorded.
+    #[error("the trace has no syscalls in it; record the workload again")]
+    NoSyscalls,
+    /// The trace contradicts itself.
+    #[error("the trace contradicts itself: {0}")]
+    Inconsistent(String),
+}
+
+/// A trace that cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The bytes could not be written.
+    #[error("cannot write")]
+    Io(#[from] std::io::Error),
+    /// The trace is one that no reader would take.
+    #[error("the trace contradicts itself: {0}")]
+    Inconsistent(String),
+    /// It could not be put into JSON.
+    #[error("cannot put the trace into JSON")]
+    Json(#[from] serde_json::Error),
+}
+
+impl Trace {
+    /// A trace of one run without rows, to be filled.
+    #[must_use]
+    pub fn new(recorder: Recorder, target: Target) -> Self {
+        Self {
+            version: format!("{FORMAT_MAJOR}.{FORMAT_MINOR}"),
+            digest: None,
+            recorder,
+            target,
+            complete: false,
+            confined: false,
+            startup: Startup::Recorded,
+            losses: Losses::default(),
+            phases: vec![Phase { name: PhaseName::Startup, from_ms: 0 }],
+            runs: 1,
+            merged: Vec::new(),
+            syscalls: Vec::new(),
+        }
+    }
+
+    /// Reads and checks a trace.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn read(mut reader: impl Read) -> Result<Self, ReadError> {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes)?;
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Err(ReadError::Empty);
+        }
+        check_version(&bytes)?;
+        let mut trace: Self = serde_json::from_slice(&bytes).map_err(malformed)?;
+        let expected = trace.digest;
+        let actual = trace.content_digest().map_err(ReadError::Malformed)?;
+        if expected != Some(actual) {
+            let expected = expected.map_or_else(|| "missing".to_owned(), |digest| digest.to_string());
+            return Err(ReadError::Edited { expected, actual });
+        }
+        for row in &mut trace.syscalls {
+            if row.abi.number(&row.name) != Some(row.number) {
+                let Row { name, number, abi, .. } = row.clone();
+                return Err(ReadError::UnknownSyscall { name, number, abi });
+            }
+        }
+        if trace.syscalls.is_empty() {
+            return Err(ReadError::NoSyscalls);
+        }
+        trace.check().map_err(ReadError::Inconsistent)?;
+        Ok(trace)
+    }
+
+    /// Writes the trace with its digest, pretty-printed, with a final newline.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub fn write(&self, mut writer: impl Write) -> Result<(), WriteError> {
+        let mut sealed = self.clone();
+        sealed.seal()?;
+        serde_json::to_writer_pretty(&mut writer, &sealed)?;
+        writer.write_all(b"\n")?;
+        writer.flush()?;
+        Ok(())
+    }
+
+    /// Orders the rows, checks them, and stores the digest of the content.
+    ///
+    /// # Errors
+    /// [`WriteError::Inconsistent`] names the row that breaks a law of the format.
+    pub fn seal(&mut self) -> Result<Digest, WriteError> {
+        self.syscalls.sort_by_key(|row| (row.abi, row.number));
+        self.check().map_err(WriteError::Inconsistent)?;
+        let digest = self.content_digest()?;
+        self.digest = Some(digest);
+        Ok(digest)
+    }
+
+    /// The digest of everything but the digest itself.
+    fn content_digest(&self) -> Result<Digest, serde_json::Error> {
+        let mut content = self.clone();
+        content.digest = None;
+        serde_json::to_vec(&content).map(|bytes| Digest::of(&bytes))
+    }
+
+    /// The laws of the format that the types do not say.
+    fn check(&self) -> Result<(), String> {
+        if self.runs == 0 {
+            return Err("`runs` is 0".to_owned());
+        }
+        let merged = self.merged.len() as u64;
+        if merged != if self.runs == 1 { 0 } else { self.runs } {
+            return Err(format!("`runs` is {}, but {merged} runs are listed", self.runs));
+        }
+        if !self.merged.is_sorted_by(|a, b| a.digest < b.digest) {
+            return Err("`merged` is not ordered by digest, or names a run twice".to_owned());
+        }
+        if !self.syscalls.is_sorted_by(|a, b| (a.abi, a.number) < (b.abi, b.number)) {
+            return Err("`syscalls` is not ordered by ABI and number, or has a row twice".to_owned());
+        }
+        self.syscalls.iter().try_for_each(|row| self.check_row(row))
+    }
+
+    fn check_row(&self, row: &Row) -> Result<(), String> {
+        let Row { abi, name, calls, denied, in_flight, never_returned, .. } = row;
+        let sum = |counts: &std::collections::BTreeMap<_, u64>| {
+            counts.values().try_fold(0u64, |a, b| a.checked_add(*b))
+        };
+        let ended =
+            sum(&row.outcomes).and_then(|sum| sum.checked_add(*in_flight)?.checked_add(*never_returned));
+        if ended != Some(*calls) {
+            return Err(format!(
+                "{abi} {name}: {calls} calls, but outcomes, in flight and never returned are not as many"
+            ));
+        }
+        if sum(&row.refusals) != Some(*denied) {
+            return Err(format!("{abi} {name}: {denied} denied, but the refusals are not as many"));
+        }
+        if *calls == 0 && *denied == 0 {
+            return Err(format!("{abi} {name}: neither called nor denied"));
+        }
+        if row.runs == 0 || row.runs > self.runs {
+            return Err(format!("{abi} {name}: seen in {} of {} runs", row.runs, self.runs));
+        }
+        Ok(())
+    }
+}
+
+fn check_version(bytes: &[u8]) -> Result<(), ReadError> {
+    /// All that a reader of any version may rely on.
+    #[derive(Deserialize)]
+    struct Header {
+        version: String,
+    }
+    let Header { version } = serde_json::from_slice(bytes).map_err(malformed)?;
+    let (major, minor) = version
+        .split_once('.')
+        .and_then(|(major, minor)| Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?)))
+        .ok_or_else(|| ReadError::Version(version.clone()))?;
+    if (major, minor) > (FORMAT_MAJOR, FORMAT_MINOR) {
+        return Err(ReadError::Newer { found: version });
+    }
+    if major == FORMAT_MAJOR { Ok(()) } else { Err(ReadError::Version(version)) }
+}
+
+fn malformed(error: serde_json::Error) -> ReadError {
+    if error.is_eof() { ReadError::Truncated { line: error.line() } } else { ReadError::Malformed(error) }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::{Abi, Backend, FirstSight, Outcome, TargetKind};
+
+    pub(crate) fn row(number: u32, calls: u64) -> Row {
+        Row {
+            abi: Abi::X86_64,
+            number,
+            name: Abi::X86_64.name(number).to_string(),
+            calls,
+            runs: 1,
+            denied: 0,
+            outcomes: BTreeMap::from([(Outcome::Ok, calls)]),
+            refusals: BTreeMap::new(),
+            in_flight: 0,
+            never_returned: 0,
+            phases: BTreeSet::from([PhaseName::Startup]),
+            first: FirstSight { after_ms: u64::from(number), pid: 7, comm: "sh".to_owned() },
+        }
+    }
+
+    pub(crate) fn trace(rows: Vec<Row>) -> Trace {
+        let recorder = Recorder {
+            tool: "seccomp-learn 0.1.0".to_owned(),
+            backend: Backend::Ebpf,
+            kernel: "6.18.0".to_owned(),
+            arch: "x86_64".to_owned(),
+            started: "2026-01-01T00:00:00Z".to_owned(),
+            duration_ms: 5,
+            perturbations: Vec::new(),
+        };
+        let target = Target {
+            kind: TargetKind::Command,
+            command: vec!["ls".to_owned()],
+            cgroup: None,
+            pid: None,
+            exit_code: Some(0),
+            image: None,
+            runtime: None,
+            gpu_driver: None,
+        };
+        let mut trace = Trace::new(recorder, target);
+        trace.complete = true;
+        trace.syscalls = rows;
+        trace
+    }
+
+    fn written(trace: &Trace) -> String {
+        let mut bytes = Vec::new();
+        trace.write(&mut bytes).unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_reads_back_and_writes_the_same_bytes() {
+        let mut original = trace(vec![row(39, 2), row(0, 1)]);
+        let text = written(&original);
+        original.seal().unwrap();
+        let back = Trace::read(text.as_bytes()).unwrap();
+        assert_eq!(back, original);
+        assert_eq!(written(&back), text);
+    }
+
+    #[test]
+    fn a_bad_trace_is_refused_with_the_culprit() {
+        let good = written(&trace(vec![row(39, 2)]));
+        let check = |text: &str, expected: &str| {
+            let error = Trace::read(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error:?} has no {expected:?}");
+        };
+        check("", "empty");
+        check(" \n", "empty");
+        check("hello", "not a trace");
+        check("[]", "not a trace");
+        check(&good[..good.len() / 2], "truncated");
+        check(&good.replace("\"calls\": 2", "\"calls\": 3"), "changed after it was recorded");
+        check(&good.replace("\"version\": \"1.0\"", "\"version\": \"2.0\""), "newer");
+        check(&good.replace("\"version\": \"1.0\"", "\"version\": \"1.1\""), "newer");
+        check(&good.replace("\"version\": \"1.0\"", "\"version\": \"x\""), "no trace format version");
+        check(&good.replace("\"runs\": 1,\n  \"sys", "\"colour\": 1,\n  \"sys"), "unknown field `colour`");
+        check(&good.replace("\"ok\": 2", "\"ok\": 1, \"ok\": 1"), "duplicate key `ok`");
+        check(&good.replace("\"ok\": 2", "\"fine\": 2"), "unknown outcome `fine`");
+    }
+
+    /// Builds the text around the digest, so that what is tested is the check behind it.
+    #[test]
+    fn a_well_sealed_lie_is_refused_too() {
+        let resealed = |change: fn(&mut Trace)| {
+            let mut trace = trace(vec![row(39, 2), row(41, 2)]);
+            change(&mut trace);
+            trace.digest = Some(trace.content_digest().unwrap());
+            Trace::read(&*serde_json::to_vec(&trace).unwrap()).unwrap_err().to_string()
+        };
+        assert!(resealed(|t| t.syscalls[0].name = "sokcet".into()).contains("unknown syscall `sokcet`"));
+        assert!(resealed(|t| t.syscalls[0].name = "socket".into()).contains("unknown syscall `socket`"));
+        assert!(resealed(|t| t.syscalls.clear()).contains("no syscalls"));
+        assert!(resealed(|t| t.syscalls[0].calls = 3).contains("getpid: 3 calls"));
+        assert!(resealed(|t| t.syscalls[0].denied = 3).contains("3 denied"));
+        assert!(resealed(|t| t.syscalls[0].runs = 2).contains("2 of 1 runs"));
+        assert!(resealed(|t| t.syscalls.swap(0, 1)).contains("not ordered"));
+        assert!(resealed(|t| t.runs = 2).contains("0 runs are listed"));
+    }
+}

@@ -1,0 +1,27 @@
+//! The vocabulary (ABI, syscall, outcome) and the trace format of `seccomp-learn`: evidence as data.
+//!
+//! A [`Trace`] says which syscalls a workload made, how they ended, in which phase, who made each first,
+//! and what the recorder could not record. This crate reads, writes and merges traces over
+//! [`std::io::Read`] and [`std::io::Write`]; it touches no file, clock or environment.
+
+mod abi;
+mod digest;
+mod io;
+mod merge;
+mod model;
+mod outcome;
+mod schema;
+mod secret;
+pub mod strict;
+
+pub use abi::{Abi, SyscallName, UnknownAbi};
+pub use digest::Digest;
+pub use io::{ReadError, WriteError};
+pub use merge::{MergeError, merge};
+pub use model::{
+    Backend, FORMAT_MAJOR, FORMAT_MINOR, FirstSight, GpuDriver, Losses, Phase, PhaseName, Recorder, Row, Run,
+    Startup, Target, TargetKind, Trace,
+};
+pub use outcome::{Errno, Outcome, OutcomeError};
+pub use schema::json_schema;
+pub use secret::mask_arguments;

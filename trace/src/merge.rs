@@ -1,0 +1,185 @@
+//! Merging: the union of what several runs showed. Associative and commutative, so that the traces of ten
+//! replicas merge in any order to the same bytes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{Digest, FORMAT_MAJOR, FORMAT_MINOR, Phase, Row, Run, Startup, Trace, WriteError};
+
+/// Traces that cannot be merged.
+#[derive(Debug, thiserror::Error)]
+pub enum MergeError {
+    /// There was nothing to merge.
+    #[error("no trace was given")]
+    Nothing,
+    /// Two inputs share some of their runs, so that counts would be doubled.
+    #[error(
+        "two of the traces share run `{0}` but neither contains the other; merge the traces of the single runs instead"
+    )]
+    Overlap(Digest),
+    /// An input breaks a law of the format.
+    #[error(transparent)]
+    Inconsistent(#[from] WriteError),
+}
+
+/// Merges traces. An input whose runs are all in another one adds nothing.
+///
+/// # Errors
+/// See [`MergeError`].
+pub fn merge(traces: impl IntoIterator<Item = Trace>) -> Result<Trace, MergeError> {
+    let mut inputs = Vec::new();
+    for mut trace in traces {
+        let digest = trace.seal()?;
+        let runs: BTreeMap<Digest, Run> = if trace.merged.is_empty() {
+            let run = Run { digest, recorder: trace.recorder.clone(), target: trace.target.clone() };
+            BTreeMap::from([(digest, run)])
+        } else {
+            trace.merged.iter().map(|run| (run.digest, run.clone())).collect()
+        };
+        inputs.push((runs, trace));
+    }
+    // The largest first, so that what is contained in another meets its container.
+    inputs.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.keys().cmp(b.keys())));
+    let mut seen: BTreeSet<Digest> = BTreeSet::new();
+    let mut kept: Vec<(BTreeMap<Digest, Run>, Trace)> = Vec::new();
+    for (runs, trace) in inputs {
+        if kept.iter().any(|(other, _)| runs.keys().all(|digest| other.contains_key(digest))) {
+            continue;
+        }
+        if let Some(shared) = runs.keys().find(|digest| seen.contains(digest)) {
+            return Err(MergeError::Overlap(*shared));
+        }
+        seen.extend(runs.keys());
+        kept.push((runs, trace));
+    }
+
+    let mut kept = kept.into_iter();
+    let Some((mut runs, mut result)) = kept.next() else { return Err(MergeError::Nothing) };
+    for (more, trace) in kept {
+        runs.extend(more);
+        absorb(&mut result, trace);
+    }
+    if runs.len() > 1 {
+        // The tool that merges writes the format it knows.
+        result.version = format!("{FORMAT_MAJOR}.{FORMAT_MINOR}");
+        result.runs = runs.len() as u64;
+        result.merged = runs.into_values().collect();
+        if let Some(first) = result.merged.first() {
+            result.recorder = first.recorder.clone();
+            result.target = first.target.clone();
+        }
+    }
+    result.seal()?;
+    Ok(result)
+}
+
+fn absorb(into: &mut Trace, from: Trace) {
+    into.complete &= from.complete;
+    into.confined |= from.confined;
+    if from.startup == Startup::NotRecorded {
+        into.startup = Startup::NotRecorded;
+    }
+    into.losses.add(&from.losses);
+    for phase in from.phases {
+        match into.phases.iter_mut().find(|own| own.name == phase.name) {
+            Some(own) => own.from_ms = own.from_ms.min(phase.from_ms),
+            None => into.phases.push(phase),
+        }
+    }
+    into.phases.sort_by_key(|Phase { name, .. }| *name);
+    let mut rows: BTreeMap<_, _> =
+        std::mem::take(&mut into.syscalls).into_iter().map(|row| ((row.abi, row.number), row)).collect();
+    for row in from.syscalls {
+        match rows.entry((row.abi, row.number)) {
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(row);
+            }
+            std::collections::btree_map::Entry::Occupied(mut entry) => absorb_row(entry.get_mut(), row),
+        }
+    }
+    into.syscalls = rows.into_values().collect();
+}
+
+fn absorb_row(into: &mut Row, from: Row) {
+    into.calls = into.calls.saturating_add(from.calls);
+    into.runs = into.runs.saturating_add(from.runs);
+    into.denied = into.denied.saturating_add(from.denied);
+    for (outcome, count) in from.outcomes {
+        let own = into.outcomes.entry(outcome).or_default();
+        *own = own.saturating_add(count);
+    }
+    for (outcome, count) in from.refusals {
+        let own = into.refusals.entry(outcome).or_default();
+        *own = own.saturating_add(count);
+    }
+    into.in_flight = into.in_flight.saturating_add(from.in_flight);
+    into.never_returned = into.never_returned.saturating_add(from.never_returned);
+    into.phases.extend(from.phases);
+    if from.first < into.first {
+        into.first = from.first;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::io::tests::{row, trace};
+
+    fn bytes(trace: &Trace) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        trace.write(&mut bytes).unwrap();
+        bytes
+    }
+
+    prop_compose! {
+        fn any_trace()(calls in prop::collection::btree_map(0u32..330, 1u64..1000, 1..8), pid in 1u32..9999) -> Trace {
+            let rows = calls.into_iter().map(|(number, calls)| {
+                let mut row = row(number, calls);
+                row.first.pid = pid;
+                row
+            });
+            let mut result = trace(rows.collect());
+            result.recorder.duration_ms = u64::from(pid);
+            result
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn order_and_grouping_do_not_matter(a in any_trace(), b in any_trace(), c in any_trace()) {
+            let all = merge([a.clone(), b.clone(), c.clone()]).unwrap();
+            prop_assert_eq!(bytes(&all), bytes(&merge([c.clone(), a.clone(), b.clone()]).unwrap()));
+            let left = merge([merge([a.clone(), b.clone()]).unwrap(), c.clone()]).unwrap();
+            let right = merge([a, merge([b, c]).unwrap()]).unwrap();
+            prop_assert_eq!(bytes(&all), bytes(&left));
+            prop_assert_eq!(bytes(&all), bytes(&right));
+            prop_assert!(Trace::read(&*bytes(&all)).is_ok());
+        }
+
+        #[test]
+        fn a_trace_merged_with_itself_is_itself(a in any_trace()) {
+            prop_assert_eq!(bytes(&a), bytes(&merge([a.clone(), a]).unwrap()));
+        }
+    }
+
+    #[test]
+    fn contained_inputs_collapse_and_overlapping_ones_are_refused() {
+        let [a, b, c] = [39, 41, 57].map(|number| trace(vec![row(number, 1)]));
+        let ab = merge([a.clone(), b.clone()]).unwrap();
+        let bc = merge([b.clone(), c]).unwrap();
+        assert_eq!(ab.runs, 2);
+        assert_eq!(merge([ab.clone(), b]).unwrap(), ab);
+        assert!(matches!(merge([ab, bc]), Err(MergeError::Overlap(_))));
+        assert!(matches!(merge([]), Err(MergeError::Nothing)));
+    }
+
+    #[test]
+    fn rows_count_the_runs_they_were_seen_in() {
+        let merged = merge([trace(vec![row(39, 1), row(41, 5)]), trace(vec![row(39, 2)])]).unwrap();
+        assert_eq!(
+            merged.syscalls.iter().map(|row| (row.number, row.calls, row.runs)).collect::<Vec<_>>(),
+            [(39, 3, 2), (41, 5, 1)]
+        );
+    }
+}

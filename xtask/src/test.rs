@@ -1,0 +1,9 @@
+//! `cargo xtask test`.
+
+/// Options of `test`.
+#[derive(clap::Args)]
+pub(crate) struct Options {}
+
+pub(crate) fn run(_: &Options) -> anyhow::Result<()> {
+    anyhow::bail!("being written")
+}
