@@ -1,1 +1,45 @@
-fn main() {}
+//! `seccomp-learn`: learns the smallest seccomp profile that still runs a workload, and proves it.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod doctor;
+mod exit;
+mod folder;
+mod input;
+mod output;
+mod record;
+mod session;
+mod synth;
+mod synthesis;
+mod terminal;
+
+/// Learns the smallest seccomp profile that still runs a workload, and proves it
+#[derive(Parser, Debug)]
+#[command(name = "seccomp-learn", version, after_help = exit::HELP, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    Record(record::Options),
+    Synth(synth::Options),
+    Doctor(doctor::Options),
+}
+
+fn main() -> ExitCode {
+    let filter = tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false);
+    filter.with_max_level(tracing::Level::WARN).init();
+    let result = match Cli::parse().verb {
+        Verb::Record(options) => record::run(options),
+        Verb::Synth(options) => synth::run(options),
+        Verb::Doctor(options) => doctor::run(options),
+    };
+    result.unwrap_or_else(|error| {
+        terminal::say(format!("error: {error:#}"));
+        exit::code(exit::FAILED)
+    })
+}

@@ -1,1 +1,33 @@
-//! Placeholder.
+//! Runs a command with a profile in force, and names each denial: the syscall, who asked for it, when, and the
+//! smallest rule that would allow it.
+//!
+//! The profile is compiled as a runtime does it. In [`Mode::Plain`] the program is loaded as it is. In the other
+//! modes its refusing answers are rewritten to user notification; a supervisor asks the *original* program about
+//! each such call, writes the denial down, and answers what the original says: the same errno, the same death. So
+//! the allowed calls cost what they cost under the plain filter, and the refused ones behave as under it.
+//!
+//! What still differs from the plain filter, because the kernel offers no way to it:
+//! - a workload that asks for a seccomp listener of its own is refused it (EBUSY); this is remarked on;
+//! - `KILL_THREAD` in a process with several threads ends the process;
+//! - a SIGSYS handler that is called for `TRAP` sees `si_code` SI_TKILL and no syscall number in the siginfo (the
+//!   number is in the return register, as it should be); `KILL_*`, and `TRAP` where SIGSYS is ignored or blocked,
+//!   end a process that handles, ignores or blocks SIGSYS by SIGKILL instead of SIGSYS;
+//! - where a filter of the workload's own refuses the same call, its ERRNO outranks the notification: against a
+//!   profile that kills, the process lives on, and the denial is not named;
+//! - a refused call waits for the supervisor: a signal without SA_RESTART that arrives meanwhile gives EINTR.
+
+mod bound;
+mod confined;
+mod denial;
+mod ledger;
+mod remedy;
+mod rewrite;
+mod run;
+mod supervisor;
+
+pub use self::{
+    bound::upper_bound,
+    confined::{Confined, HarnessError, PhaseSetter, start},
+    denial::{Denial, Mode, Report},
+    run::{Run, run},
+};

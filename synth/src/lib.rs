@@ -1,1 +1,39 @@
-//! Placeholder.
+//! From evidence to seccomp rules: pure. Traces and tables come in as values, a profile and its evidence go out.
+//!
+//! [`synthesize`] runs the passes over a [`trace::Trace`]; [`compile`] makes the filter that a runtime would load
+//! from a [`Profile`], and [`simulate`] asks it about any call.
+
+mod attacks;
+mod clause;
+mod compile;
+mod condition;
+mod evidence;
+mod finding;
+mod knowledge;
+mod names;
+mod passes;
+mod profile;
+mod reference;
+mod rules;
+mod simulate;
+mod synthesize;
+
+pub use attacks::{Attack, AttackNeed, AttackScore, AttackVerdict, DockerDefault, attack_score, attacks};
+pub use compile::{
+    CompileError, CompileOptions, Instruction, Lookup, Program, compile, host_knows, library_version,
+    repeats_an_argument,
+};
+pub use condition::{ConditionError, display_conditions, parse_conditions};
+pub use evidence::{
+    Counts, EVIDENCE_VERSION, Evidence, EvidenceCeiling, EvidenceError, EvidenceOptions, EvidenceRule,
+    Reason, Workload, evidence_schema,
+};
+pub use finding::{Finding, Level};
+pub use knowledge::{OLDEST_LIBSECCOMP, libseccomp_knows};
+pub use names::is_syscall;
+pub use profile::{ARGUMENTS, Action, Architecture, Condition, Entry, Flag, Operator, Profile, ProfileError};
+pub use reference::{Capabilities, Container, Reference, reference, references, version};
+pub use simulate::{Execution, MAX_INSTRUCTIONS, SeccompData, SimulateError, Verdict, execute, simulate};
+pub use synthesize::{
+    Addition, Ceiling, DefaultAction, Margin, Options, Runtime, SynthError, Synthesis, synthesize,
+};

@@ -1,1 +1,58 @@
+//! What the end-to-end tests share: the binary under test, programs that nobody here wrote, cgroups, strace.
 //!
+//! These tests use the real thing or say why they cannot: a test that finds something missing prints the reason
+//! and passes, unless `SECCOMP_LEARN_REQUIRE_KERNEL` is set; then it fails.
+#![allow(missing_docs, clippy::missing_panics_doc, reason = "test support")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "test support: a failure here is a test's failure"
+)]
+
+pub mod cgroup;
+pub mod cli;
+pub mod programs;
+pub mod strace;
+
+use std::path::PathBuf;
+
+/// Prints why a test cannot run here; fails it when the kernel ring was asked for.
+pub fn skip(reason: &str) {
+    assert!(std::env::var_os("SECCOMP_LEARN_REQUIRE_KERNEL").is_none(), "required, but cannot run: {reason}");
+    eprintln!("skipped: {reason}");
+}
+
+/// Whether this is root with BPF and a cgroup v2 mount.
+pub fn has_kernel_ring() -> Result<(), String> {
+    // SAFETY: geteuid takes nothing and cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        return Err("needs root".to_owned());
+    }
+    if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
+        return Err("needs /sys/kernel/btf/vmlinux".to_owned());
+    }
+    cgroup::mount_point().map(drop).ok_or_else(|| "needs a cgroup v2 mount".to_owned())
+}
+
+/// The folder for what tests download or build once, inside the checkout's target.
+pub fn cache() -> PathBuf {
+    let folder = cli::target_directory().join("e2e");
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// Returns early with a printed reason where the kernel ring or one of these executables is missing.
+#[macro_export]
+macro_rules! require {
+    ($($executable:expr),* $(,)?) => {
+        if let Err(reason) = $crate::has_kernel_ring() {
+            return $crate::skip(&reason);
+        }
+        $(if $crate::programs::which($executable).is_none() {
+            return $crate::skip(&format!("needs `{}`", $executable));
+        })*
+    };
+}

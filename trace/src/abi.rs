@@ -2,6 +2,8 @@
 //!
 //! Numbers and names come from the `syscalls` crate, which generates them from the kernel's tables; x32 has
 //! no table there, so its own numbers (512 and up, `arch/x86/entry/syscalls/syscall_64.tbl`) are listed here.
+//! Two of the crate's names are not the kernel's, nor libseccomp's, and are put right, as is a range that 64-bit
+//! Arm does not have.
 
 use std::fmt;
 
@@ -92,6 +94,9 @@ const X32_ONLY: [(u32, &str); 36] = [
     (547, "pwritev2"),
 ];
 
+/// `__NR3264_fstatat` of `include/uapi/asm-generic/unistd.h`, and the name that is a keyword in Rust.
+const MISNAMED: [(Abi, u32, &str); 2] = [(Abi::Aarch64, 79, "newfstatat"), (Abi::I386, 17, "break")];
+
 impl Abi {
     /// All ABIs, in the order in which they are written.
     pub const ALL: [Self; 5] = [Self::X86_64, Self::I386, Self::X32, Self::Aarch64, Self::Arm];
@@ -181,9 +186,14 @@ impl Abi {
 
     fn table_name(self, number: u32) -> Option<&'static str> {
         let id = number as usize;
+        if let Some((.., name)) = MISNAMED.iter().find(|(abi, own, ..)| (*abi, *own) == (self, number)) {
+            return Some(name);
+        }
         match self {
             Self::X86_64 => x86_64::Sysno::new(id).map(|sysno| sysno.name()),
             Self::I386 => x86::Sysno::new(id).map(|sysno| sysno.name()),
+            // 403 to 423 are the 64-bit time calls of 32-bit machines: `include/uapi/asm-generic/unistd.h`.
+            Self::Aarch64 if matches!(number, 403..=423) => None,
             Self::Aarch64 => aarch64::Sysno::new(id).map(|sysno| sysno.name()),
             Self::Arm => arm::Sysno::new(id).map(|sysno| sysno.name()),
             Self::X32 => X32_ONLY
@@ -200,10 +210,15 @@ impl Abi {
         if let Some(number) = name.strip_prefix("syscall_") {
             return number.parse().ok();
         }
+        if let Some((_, number, ..)) = MISNAMED.iter().find(|(abi, .., own)| (*abi, *own) == (self, name)) {
+            return Some(*number);
+        }
         let id = match self {
             Self::X86_64 => name.parse::<x86_64::Sysno>().ok().map(|sysno| sysno.id()),
             Self::I386 => name.parse::<x86::Sysno>().ok().map(|sysno| sysno.id()),
-            Self::Aarch64 => name.parse::<aarch64::Sysno>().ok().map(|sysno| sysno.id()),
+            Self::Aarch64 => {
+                name.parse::<aarch64::Sysno>().ok().map(|sysno| sysno.id()).filter(|id| !matches!(id, 403..=423))
+            }
             Self::Arm => name.parse::<arm::Sysno>().ok().map(|sysno| sysno.id()),
             Self::X32 => {
                 if let Some((number, _)) = X32_ONLY.iter().find(|(_, own)| *own == name) {
@@ -260,6 +275,10 @@ mod tests {
         assert_eq!(Abi::X32.name(512), SyscallName::Known("rt_sigaction"));
         assert_eq!(Abi::X32.name(39), SyscallName::Known("getpid"));
         assert_eq!(Abi::Aarch64.name(221), SyscallName::Known("execve"));
+        assert_eq!(Abi::Aarch64.name(79), SyscallName::Known("newfstatat"));
+        assert_eq!(Abi::Aarch64.name(403), SyscallName::Unknown(403));
+        assert_eq!(Abi::Aarch64.number("clock_gettime64"), None);
+        assert_eq!(Abi::I386.number("break"), Some(17));
         assert_eq!(Abi::X86_64.name(9999).to_string(), "syscall_9999");
         assert_eq!(Abi::X86_64.number("syscall_9999"), Some(9999));
         assert_eq!(Abi::X86_64.number("sokcet"), None);

@@ -6,6 +6,7 @@ mod bench;
 mod demo;
 mod dist;
 mod ebpf;
+mod system;
 mod test;
 
 /// The project's tasks.

@@ -1,1 +1,19 @@
-//! The `ebpf` backend.
+//! The `ebpf` backend: BPF programs on `sys_enter` and `sys_exit` count what a cgroup, or a process with its
+//! descendants, asks of the kernel.
+//!
+//! **Invariant:** only `program.rs` talks to aya's program API. Nothing is pinned: when the recorder dies, the
+//! kernel takes its programs and maps away.
+
+mod btf;
+mod cgroup;
+mod error;
+mod kernel;
+mod observe;
+mod permission;
+mod program;
+mod recorder;
+mod sys;
+mod tables;
+
+pub use error::EbpfError;
+pub use recorder::{EbpfRecorder, Watch, probe};

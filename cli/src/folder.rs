@@ -1,0 +1,105 @@
+//! One folder for one workload: `workload.toml`, `traces/`, the profile, its evidence, the report.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::output::{Output, read};
+
+/// What the workload is, and how it is driven.
+pub(crate) const WORKLOAD: &str = "workload.toml";
+/// The folder of the evidence.
+pub(crate) const TRACES: &str = "traces";
+/// The profile.
+pub(crate) const PROFILE: &str = "profile.json";
+/// Why each rule is in it.
+pub(crate) const EVIDENCE: &str = "profile.evidence.json";
+/// What a person reads first.
+pub(crate) const REPORT: &str = "report.md";
+
+/// `workload.toml`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Workload {
+    /// What is run.
+    pub(crate) target: Target,
+    /// How it is driven.
+    #[serde(default)]
+    pub(crate) life: Life,
+    /// How its profile is made.
+    #[serde(default)]
+    pub(crate) synthesis: crate::synthesis::Choices,
+}
+
+/// What is run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Target {
+    /// The command with its arguments, secrets masked.
+    pub(crate) command: Vec<String>,
+}
+
+/// How it is driven: shell commands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Life {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ready: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) exercise: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) health: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reset: Option<String>,
+}
+
+impl Workload {
+    /// Reads the folder's `workload.toml`.
+    pub(crate) fn read(folder: &Path) -> anyhow::Result<Self> {
+        let path = folder.join(WORKLOAD);
+        let text = String::from_utf8(read(&path)?).with_context(|| format!("`{}` is not UTF-8", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("cannot read `{}`", path.display()))
+    }
+
+    /// Writes it, with a line that says what it is.
+    pub(crate) fn write(&self, folder: &Path) -> anyhow::Result<()> {
+        let text = toml::to_string(self).context("cannot put the workload into TOML")?;
+        let text = format!("# What this workload is, how it is driven, and how its profile is made. Yours to edit.\n\n{text}");
+        Output::prepare(&folder.join(WORKLOAD))?.write(text.as_bytes())
+    }
+
+    /// The stored command, if it can be run as it stands.
+    pub(crate) fn command(&self) -> anyhow::Result<Vec<OsString>> {
+        if let Some(word) = self.target.command.iter().find(|word| word.contains("***")) {
+            bail!("the command in `{WORKLOAD}` has a masked secret (`{word}`); give the command after `--`");
+        }
+        Ok(self.target.command.iter().map(OsString::from).collect())
+    }
+}
+
+/// The trace files of a folder, in the order of their names.
+pub(crate) fn traces(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let path = folder.join(TRACES);
+    let entries = fs::read_dir(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .with_context(|| format!("cannot read `{}`", path.display()))?;
+    files.retain(|file| file.extension() == Some("json".as_ref()));
+    files.sort();
+    if files.is_empty() {
+        bail!("no trace in `{}`; make one with `learn -o {}`", path.display(), folder.display());
+    }
+    Ok(files)
+}
+
+/// The name for the next trace of a folder: `run-001.json`, `run-002.json`, …
+pub(crate) fn next_trace(folder: &Path) -> PathBuf {
+    let folder = folder.join(TRACES);
+    (1u32..).map(|number| folder.join(format!("run-{number:03}.json"))).find(|path| !path.exists()).unwrap_or(folder)
+}

@@ -1,0 +1,99 @@
+//! `synth`: turns traces into a profile, with the reason for each rule beside it.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Context;
+use clap::Args;
+use synth::{Level, Synthesis};
+use trace::Trace;
+
+use crate::{
+    exit, input,
+    output::Output,
+    synthesis::Choices,
+    terminal::{count, say},
+};
+
+/// Turn traces into a seccomp profile
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// Traces, or workload folders with traces in them
+    #[arg(required = true, value_name = "TRACE")]
+    traces: Vec<PathBuf>,
+
+    /// Where the profile goes, its evidence beside it as `NAME.evidence.json`; `-` is standard output, without evidence
+    #[arg(short, long, value_name = "FILE", default_value = "profile.json")]
+    output: PathBuf,
+
+    #[command(flatten)]
+    choices: Choices,
+
+    #[command(flatten)]
+    risks: Risks,
+}
+
+/// Evidence that is taken although something is missing from it; each flag is named after the risk.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct Risks {
+    /// Take traces without the start of the workload: what only start-up needs will be refused
+    #[arg(long)]
+    pub(crate) without_startup: bool,
+
+    /// Take traces that were not closed or lost calls: what they lost will be refused
+    #[arg(long)]
+    pub(crate) accept_incomplete: bool,
+}
+
+pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let merged = input::merged(&options.traces)?;
+    let beside = (options.output != PathBuf::from("-")).then(|| options.output.with_extension("evidence.json"));
+    let profile = Output::prepare(&options.output)?;
+    let evidence = beside.as_deref().map(Output::prepare).transpose()?;
+    let mut how = options.choices.options()?;
+    how.without_startup = options.risks.without_startup;
+    how.accept_incomplete = options.risks.accept_incomplete;
+    let made = match synthesize(&merged, &how)? {
+        Ok(made) => made,
+        Err(code) => return Ok(code),
+    };
+    if let Some(evidence) = evidence {
+        evidence.write(made.evidence.to_json().as_bytes())?;
+    }
+    let name = profile.name().to_string();
+    profile.write(made.profile.to_json().as_bytes())?;
+    say_summary(&made);
+    if name != "-" {
+        say(format!("wrote {name}"));
+    }
+    Ok(exit::code(exit::YES))
+}
+
+/// Synthesizes; evidence that is refused is an answer of its own (exit code 3), said here.
+pub(crate) fn synthesize(trace: &Trace, how: &synth::Options) -> anyhow::Result<Result<Synthesis, ExitCode>> {
+    match synth::synthesize(trace, how) {
+        Ok(made) => Ok(Ok(made)),
+        Err(error) if error.is_incomplete_evidence() => {
+            say(format!("error: {error}"));
+            Ok(Err(exit::code(exit::EVIDENCE)))
+        }
+        Err(error) => Err(error).context("cannot make a profile"),
+    }
+}
+
+/// How many syscalls the profile allows, and the findings that a person should look at.
+pub(crate) fn say_summary(made: &Synthesis) {
+    let counts = made.evidence.counts;
+    let runtime = counts.allowed.saturating_sub(counts.allowed_without_runtime);
+    say(format!(
+        "{} allowed: {} observed, {} for the container runtime alone, {} with a condition",
+        count(counts.allowed as u64, "syscall"),
+        counts.observed,
+        runtime,
+        counts.conditional,
+    ));
+    for finding in &made.evidence.findings {
+        if finding.level() > Level::Note {
+            say(format!("finding: {}", finding.message()));
+        }
+    }
+}

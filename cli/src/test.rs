@@ -1,0 +1,138 @@
+//! `test`: runs a command with a profile enforced, and names each denial.
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::Args;
+use harness::Mode;
+use serde_json::json;
+
+use crate::{
+    exit, folder, input,
+    session::{Life, duration},
+    terminal::{print, remarks, say},
+    trial::{Trial, denial_json, sentence, trial},
+};
+
+/// Run a command with a profile enforced, and name each denial
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// The profile: a file, a workload folder, or the name of a shipped default (docker, podman, containerd)
+    #[arg(value_name = "PROFILE|DIR")]
+    profile: PathBuf,
+
+    /// How many times the command is started with each denial named
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+
+    /// Judge the workload with this command after it was driven: an exit status alone proves little
+    #[arg(long, value_name = "CMD")]
+    health_cmd: Option<String>,
+
+    /// Name what would be refused, and execute it
+    #[arg(long)]
+    complain: bool,
+
+    /// Leave out the last start, in which the profile is loaded as a runtime loads it, with no listener of ours
+    #[arg(long)]
+    no_plain: bool,
+
+    /// Stop each start after this time
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    duration: Option<Duration>,
+
+    /// One JSON object for each line, for programs
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    life: Life,
+
+    /// The command; a workload folder has its own
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+pub(crate) fn run(mut options: Options) -> anyhow::Result<ExitCode> {
+    let profile = input::profile(&options.profile)?;
+    let stored = if options.profile.is_dir() { Some(folder::Workload::read(&options.profile)?) } else { None };
+    let mut command = std::mem::take(&mut options.command);
+    if command.is_empty() {
+        let Some(stored) = &stored else {
+            anyhow::bail!("no command to test with; give one after `--`");
+        };
+        command = stored.command()?;
+        options.life.or_stored(&stored.life);
+        options.health_cmd = options.health_cmd.or_else(|| stored.life.health.clone());
+    }
+    let plan = options.life.plan(options.health_cmd.clone(), options.duration);
+    let mode = if options.complain { Mode::Complain } else { Mode::Enforce };
+    let mut denied_runs = 0u32;
+    let mut unwell_runs = 0u32;
+    for run in 1..=options.runs {
+        let trial = trial(&profile, &command, mode, &plan)?;
+        denied_runs += u32::from(trial.refused().next().is_some());
+        unwell_runs += u32::from(!trial.is_well());
+        report(&options, run, &trial, mode);
+    }
+    let mut plain_is_well = true;
+    if !options.no_plain && !options.complain {
+        let trial = trial(&profile, &command, Mode::Plain, &plan)?;
+        plain_is_well = trial.is_well();
+        report(&options, options.runs + 1, &trial, Mode::Plain);
+    }
+    let good = denied_runs == 0 && unwell_runs == 0 && plain_is_well;
+    if options.json {
+        print(
+            json!({
+                "type": "result", "version": 1, "runs": options.runs, "denied": denied_runs, "unwell": unwell_runs,
+                "plain": if options.no_plain || options.complain { None } else { Some(plain_is_well) },
+                "upper_bound": harness::upper_bound(options.runs, denied_runs),
+            })
+            .to_string()
+                + "\n",
+        );
+    } else {
+        print(summary(&options, denied_runs, unwell_runs, plain_is_well));
+    }
+    Ok(exit::code(if good { exit::YES } else { exit::NO }))
+}
+
+fn report(options: &Options, run: u32, trial: &Trial, mode: Mode) {
+    if options.json {
+        for denial in &trial.denials {
+            print(denial_json(denial, run).to_string() + "\n");
+        }
+        let exit = trial.driven.exit.map(confine::Exit::code);
+        let mode = match mode {
+            Mode::Enforce => "enforce",
+            Mode::Complain => "complain",
+            Mode::Plain => "plain",
+        };
+        let denied = trial.refused().count();
+        print(json!({ "type": "run", "version": 1, "run": run, "mode": mode, "exit": exit, "well": trial.is_well(), "denied": denied }).to_string() + "\n");
+        return;
+    }
+    for remark in remarks(&trial.driven) {
+        say(format!("warning: {remark}"));
+    }
+    let word = if options.complain { "would be denied" } else { "denied" };
+    for denial in &trial.denials {
+        if denial.explicit_enosys {
+            say(format!("answered as not implemented: {}", sentence(denial)));
+        } else {
+            print(format!("{word}: {}\n        to allow it: {}\n", sentence(denial), denial.remedy));
+        }
+    }
+}
+
+fn summary(options: &Options, denied: u32, unwell: u32, plain: bool) -> String {
+    let runs = options.runs;
+    let mut text = format!("{denied} of {runs} starts with a denial, {unwell} not well");
+    if !options.no_plain && !options.complain {
+        text += if plain { "; as a runtime loads it: well" } else { "; as a runtime loads it: NOT WELL" };
+    }
+    if let Some(bound) = harness::upper_bound(runs, denied).filter(|_| !options.complain) {
+        text += &format!("\nat 95 % confidence up to {:.0} % of such starts may still meet a denial", (bound * 100.0).ceil());
+    }
+    text + "\n"
+}

@@ -1,0 +1,84 @@
+//! Globals of the BPF program: what it is told before it is loaded, and what it counts besides calls.
+
+/// [`Kernel::mode`]: tasks of cgroups are recorded.
+pub const MODE_CGROUP: u32 = 0;
+/// [`Kernel::mode`]: a process, its threads and descendants are recorded.
+pub const MODE_PROCESS: u32 = 1;
+
+/// What is recorded, and where the running kernel keeps what the program reads. All offsets are in bytes.
+///
+/// It lies in a frozen read-only map: the verifier knows the values and drops the branches not taken.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kernel {
+    /// [`MODE_CGROUP`] or [`MODE_PROCESS`].
+    pub mode: u32,
+    /// Not 0 where the kernel has the `bpf_task_pt_regs` helper (5.15 and later).
+    pub has_task_pt_regs: u32,
+    /// `task_struct.cgroups`.
+    pub task_cgroups: u32,
+    /// `css_set.dfl_cgrp`.
+    pub css_set_dfl_cgrp: u32,
+    /// `cgroup.kn`.
+    pub cgroup_kn: u32,
+    /// `cgroup.root`.
+    pub cgroup_root: u32,
+    /// `cgroup.self.parent`.
+    pub cgroup_self_parent: u32,
+    /// `cgroup_subsys_state.cgroup`.
+    pub css_cgroup: u32,
+    /// `cgroup_root.hierarchy_id`.
+    pub root_hierarchy_id: u32,
+    /// `kernfs_node.id`.
+    pub kn_id: u32,
+    /// The word of `task_struct.thread_info` that says that the task is in a 32-bit call.
+    pub task_compat: u32,
+    /// `task_struct.seccomp.mode`.
+    pub task_seccomp_mode: u32,
+    /// `task_struct.exit_code`.
+    pub task_exit_code: u32,
+    /// `task_struct.signal`.
+    pub task_signal: u32,
+    /// `task_struct.real_parent`.
+    pub task_real_parent: u32,
+    /// `task_struct.group_leader`.
+    pub task_group_leader: u32,
+    /// `task_struct.tgid`.
+    pub task_tgid: u32,
+    /// `task_struct.bpf_storage`.
+    pub task_bpf_storage: u32,
+    /// `signal_struct.flags`.
+    pub signal_flags: u32,
+    /// `signal_struct.group_exit_code`.
+    pub signal_group_exit_code: u32,
+    /// The syscall's number in `pt_regs`: `orig_ax` on x86, `syscallno` on arm64.
+    pub regs_number: u32,
+    /// What `syscall_rollback` puts back into the return register: `orig_ax` on x86, `orig_x0` on arm64.
+    pub regs_original: u32,
+}
+
+const _: () = assert!(size_of::<Kernel>() == 88 && align_of::<Kernel>() == 4);
+
+/// What is counted besides calls; every field starts at 0.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Calls that got no row because [`crate::maps::RARE`] was full.
+    pub rows_full: u64,
+    /// Endings that were not counted because [`crate::maps::ENDINGS`] was full.
+    pub endings_full: u64,
+    /// Events of tasks that got no storage.
+    pub task_storage: u64,
+    /// Cgroups that were not added because [`crate::maps::CGROUPS`] was full.
+    pub cgroups_full: u64,
+    /// First exits of tasks, without an enter.
+    pub first_exits: u64,
+    /// Threads that a filter killed in a call whose number this kernel does not tell.
+    pub unnamed_kills: u64,
+    /// Not 0 if a task not made by a recorded one had a filter when it was first seen.
+    pub confined: u64,
+    /// Tasks that the seeding found so far.
+    pub seeded: u64,
+}
+
+const _: () = assert!(size_of::<Tally>() == 64 && align_of::<Tally>() == 8);

@@ -1,0 +1,85 @@
+//! `sys_exit`: a call ends, or something that never began.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use profiler_ebpf::{Call, Ending, TaskState};
+
+use crate::{
+    count,
+    kernel::{Registers, Task},
+    maps::{self, add, tally},
+    task,
+};
+
+#[btf_tracepoint(function = "sys_exit")]
+fn sys_exit(context: BtfTracePointContext) -> i32 {
+    let current = Task::current();
+    let state = match task::known(current) {
+        Some(state) => state,
+        // Never seen and without a filter: whatever ends here, no filter answered it.
+        None if !current.is_filtered() => return 0,
+        None => match task::recorded(current) {
+            Some(state) => state,
+            None => return 0,
+        },
+    };
+    let returned: i64 = context.arg(1);
+    let call = Call { number: state.number, abi: state.abi };
+    if call.abi == Call::NONE {
+        unpaired(current, state, Registers(context.arg::<*const c_void>(0)), returned);
+        return 0;
+    }
+    state.abi = Call::NONE;
+    match errno(returned) {
+        _ if call.abi == Call::UNCOUNTED => {}
+        Some(errno) if !is_sigreturn(call) => count::error(call, errno),
+        _ => count::ok(call),
+    }
+    0
+}
+
+/// An exit without an enter. It is a filter's answer on a task that has a filter and is not at its first event:
+/// there it may be the end of fork in the child, or of a call that began before the recording.
+#[inline(always)]
+fn unpaired(task: Task, state: &mut TaskState, registers: Registers, returned: i64) {
+    let phase = maps::phase();
+    if phase == 0 {
+        return;
+    }
+    if state.flags & TaskState::SEEN == 0 {
+        task::see(task, state);
+        // SAFETY: a counter of ours.
+        unsafe { add(&raw mut (*tally()).first_exits) };
+        return;
+    }
+    if !task.is_filtered() {
+        return;
+    }
+    let kind = match errno(returned) {
+        Some(errno) => Ending::REFUSED | errno,
+        None if returned == registers.original() => Ending::REFUSED_BY_SIGNAL,
+        None => Ending::REFUSED,
+    };
+    count::refused(task.call(registers.number()), kind, phase);
+}
+
+/// The error that a return value means: -4095 to -1, `MAX_ERRNO` in `include/linux/err.h`.
+#[inline(always)]
+fn errno(returned: i64) -> Option<u32> {
+    if (-4095..0).contains(&returned) { Some(-returned as u32) } else { None }
+}
+
+/// Whether the call is a return from a signal handler. It "returns" what the interrupted call returned, which
+/// says nothing of its own end.
+#[inline(always)]
+fn is_sigreturn(call: Call) -> bool {
+    match call.abi {
+        Call::NATIVE if cfg!(bpf_target_arch = "x86_64") => call.number == 15,
+        Call::NATIVE => call.number == 139,
+        // i386 and arm have the same two numbers, `sigreturn` and `rt_sigreturn`.
+        Call::COMPAT => call.number == 119 || call.number == 173,
+        Call::X32 => call.number == 513,
+        _ => false,
+    }
+}

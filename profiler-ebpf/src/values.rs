@@ -1,0 +1,86 @@
+//! Values of the maps.
+
+use crate::Call;
+
+/// Length of a thread's name, `TASK_COMM_LEN` in `include/linux/sched.h`.
+pub const COMM_LENGTH: usize = 16;
+
+/// What is kept for a recorded task, in task storage.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskState {
+    /// The number of the call that the task is in; see [`Call::number`].
+    pub number: u32,
+    /// The ABI of the call that the task is in, [`Call::NONE`] if it is in none.
+    pub abi: u32,
+    /// [`TaskState::SEEN`] and [`TaskState::DESCENDANT`].
+    pub flags: u32,
+    /// Fills the struct up.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<TaskState>() == 16 && align_of::<TaskState>() == 4);
+
+impl TaskState {
+    /// The task had an event since the recording began.
+    pub const SEEN: u32 = 1;
+    /// The task was made by a recorded task while recording.
+    pub const DESCENDANT: u32 = 2;
+}
+
+/// What is counted for a call.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cell {
+    /// How often it was entered.
+    pub calls: u64,
+    /// How often it returned something that is no error.
+    pub ok: u64,
+    /// How often it failed with `errno`.
+    pub errors: u64,
+    /// The first error seen in this cell; the others are in [`crate::maps::ENDINGS`]. 0 while there was none.
+    pub errno: u32,
+    /// The phases in which it was seen, a bit for each.
+    pub phases: u32,
+}
+
+const _: () = assert!(size_of::<Cell>() == 32 && align_of::<Cell>() == 8);
+
+/// One way in which a call ended.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ending {
+    /// The call.
+    pub call: Call,
+    /// An errno (1 to 4095) or one of the constants.
+    pub kind: u32,
+}
+
+const _: () = assert!(size_of::<Ending>() == 12 && align_of::<Ending>() == 4);
+
+impl Ending {
+    /// The task ended inside the call.
+    pub const NEVER_RETURNED: u32 = 0x1_0000;
+    /// The task was inside the call when the recording ended.
+    pub const IN_FLIGHT: u32 = 0x2_0000;
+    /// A filter or its supervisor answered; the low 16 bits are the errno, 0 where the answer was no error.
+    pub const REFUSED: u32 = 0x4_0000;
+    /// A filter answered with a signal.
+    pub const REFUSED_BY_SIGNAL: u32 = Self::REFUSED | 0xffff;
+}
+
+/// Who made a call first, and when.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FirstSight {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub nanoseconds: u64,
+    /// The process, in the host's pid namespace.
+    pub process: u32,
+    /// Fills the struct up.
+    pub reserved: u32,
+    /// The thread's name, filled with zeros.
+    pub comm: [u8; COMM_LENGTH],
+}
+
+const _: () = assert!(size_of::<FirstSight>() == 32 && align_of::<FirstSight>() == 8);

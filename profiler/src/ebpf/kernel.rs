@@ -1,0 +1,39 @@
+//! Where the running kernel keeps what the BPF program reads.
+
+use profiler_ebpf::{Kernel, MODE_CGROUP};
+
+use super::{EbpfError, btf::KernelTypes};
+
+/// The fields of [`Kernel`] as the kernel's type information has them; the mode is that of cgroups.
+pub(super) fn describe(types: &KernelTypes<'_>) -> Result<Kernel, EbpfError> {
+    // The word with the bit of 32-bit calls, the number, and what a rolled back syscall returns.
+    let (compat, number, original) = if cfg!(target_arch = "aarch64") {
+        ("task_struct.thread_info.flags", "pt_regs.syscallno", "pt_regs.orig_x0")
+    } else {
+        ("task_struct.thread_info.status", "pt_regs.orig_ax", "pt_regs.orig_ax")
+    };
+    Ok(Kernel {
+        mode: MODE_CGROUP,
+        has_task_pt_regs: u32::from(types.has_function("bpf_task_pt_regs")),
+        task_cgroups: types.offset("task_struct.cgroups")?,
+        css_set_dfl_cgrp: types.offset("css_set.dfl_cgrp")?,
+        cgroup_kn: types.offset("cgroup.kn")?,
+        cgroup_root: types.offset("cgroup.root")?,
+        cgroup_self_parent: types.offset("cgroup.self.parent")?,
+        css_cgroup: types.offset("cgroup_subsys_state.cgroup")?,
+        root_hierarchy_id: types.offset("cgroup_root.hierarchy_id")?,
+        kn_id: types.offset("kernfs_node.id")?,
+        task_compat: types.offset(compat)?,
+        task_seccomp_mode: types.offset("task_struct.seccomp.mode")?,
+        task_exit_code: types.offset("task_struct.exit_code")?,
+        task_signal: types.offset("task_struct.signal")?,
+        task_real_parent: types.offset("task_struct.real_parent")?,
+        task_group_leader: types.offset("task_struct.group_leader")?,
+        task_tgid: types.offset("task_struct.tgid")?,
+        task_bpf_storage: types.offset("task_struct.bpf_storage")?,
+        signal_flags: types.offset("signal_struct.flags")?,
+        signal_group_exit_code: types.offset("signal_struct.group_exit_code")?,
+        regs_number: types.offset(number)?,
+        regs_original: types.offset(original)?,
+    })
+}

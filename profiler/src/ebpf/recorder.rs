@@ -1,0 +1,203 @@
+//! A recording by BPF, from start to stop.
+
+use std::{
+    collections::BTreeSet,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+};
+
+use profiler_ebpf::{MAX_CGROUPS, MODE_CGROUP, MODE_PROCESS, SLOT_COUNT, TaskState, maps};
+use trace::PhaseName;
+
+use super::{
+    EbpfError, cgroup,
+    observe::{self, Counts},
+    permission,
+    program::{Hook, Programs, Walk},
+    sys,
+    tables::{Plain, Tables, failed},
+};
+use crate::{Observations, Progress, Recorder};
+
+/// What is recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// Every task of this cgroup and of all below it, also of those made later. An absolute directory of the
+    /// cgroup v2 mount.
+    Cgroup(PathBuf),
+    /// This process (in our pid namespace), its threads and descendants, present and future.
+    Process(u32),
+}
+
+/// A recording by BPF that is under way.
+pub struct EbpfRecorder {
+    programs: Programs,
+    tables: Tables,
+    started_ns: u64,
+}
+
+/// Whether BPF can record here: loads everything and attaches nothing.
+///
+/// # Errors
+/// What is missing: a capability, the kernel's type information, a kernel that is new enough.
+pub fn probe() -> Result<(), EbpfError> {
+    permission::check()?;
+    Programs::load(MODE_CGROUP).map(drop)
+}
+
+impl EbpfRecorder {
+    /// Loads the programs, tells them what to record, and attaches them. When it returns, everything the target
+    /// does from now on is counted; that moment is 0 for all times in the rows.
+    ///
+    /// # Errors
+    /// See [`EbpfError`].
+    pub fn start(watch: &Watch) -> Result<Self, EbpfError> {
+        permission::check()?;
+        let mode = match watch {
+            Watch::Cgroup(directory) => {
+                cgroup::check(directory)?;
+                MODE_CGROUP
+            }
+            Watch::Process(pid) if *pid == std::process::id() => {
+                return Err(EbpfError::RecorderItself(*pid));
+            }
+            Watch::Process(_) => MODE_PROCESS,
+        };
+        let mut programs = Programs::load(mode)?;
+        let mut tables = Tables::take(programs.object())?;
+        // What makes new members is watched before the present ones are looked up, so that none falls between.
+        match watch {
+            Watch::Cgroup(directory) => {
+                programs.attach(Hook::CgroupMkdir)?;
+                programs.attach(Hook::CgroupRelease)?;
+                follow_cgroups(&mut tables, directory)?;
+                programs.attach(Hook::ProcessFork)?;
+            }
+            Watch::Process(pid) => {
+                programs.attach(Hook::ProcessFork)?;
+                add_process(&tables, *pid)?;
+            }
+        }
+        find_present_tasks(&mut programs, &tables)?;
+        programs.attach(Hook::ProcessExit)?;
+        programs.attach(Hook::SysExit)?;
+        programs.attach(Hook::SysEnter)?;
+        // Both hooks count from this moment on, not one before the other.
+        let mut recorder = Self { programs, tables, started_ns: sys::monotonic_ns() };
+        recorder.open(observe::phase_bit(PhaseName::Startup))?;
+        Ok(recorder)
+    }
+
+    fn open(&mut self, phase: u32) -> Result<(), EbpfError> {
+        self.tables.phase.set(0, phase, 0).map_err(failed(maps::PHASE))
+    }
+
+    /// Ends the recording. What was entered may still return until `sys_exit` is detached; what is entered from
+    /// now on is not counted, and its exit must not be taken for a filter's answer.
+    fn close(&mut self) -> Result<(), EbpfError> {
+        self.open(0)?;
+        sys::wait_for_running_programs();
+        for hook in [Hook::SysEnter, Hook::SysExit, Hook::ProcessFork, Hook::CgroupMkdir, Hook::CgroupRelease]
+        {
+            self.programs.detach(hook);
+        }
+        sys::wait_for_running_programs();
+        // A task that ends now is counted by the one or by the other: each takes the call away.
+        self.programs.walk(Walk::InFlight)?;
+        self.programs.detach(Hook::ProcessExit);
+        sys::wait_for_running_programs();
+        Ok(())
+    }
+
+    fn glance(&self) -> Result<Progress, EbpfError> {
+        let mut progress = Progress::default();
+        for entry in self.tables.first.iter() {
+            let (Plain(call), Plain(first)) = entry.map_err(failed(maps::FIRST))?;
+            progress.distinct += 1;
+            let after_ms = observe::milliseconds(first.nanoseconds, self.started_ns);
+            progress.last_new_ms = progress.last_new_ms.max(after_ms);
+            let calls = match call.row() {
+                Some(row) => {
+                    let cells = self.tables.cells.get(&row, 0).map_err(failed(maps::CELLS))?;
+                    cells.iter().map(|Plain(cell)| cell.calls).sum()
+                }
+                None => self.tables.rare.get(&Plain(call), 0).map_or(0, |Plain(cell)| cell.calls),
+            };
+            progress.calls = progress.calls.saturating_add(calls);
+        }
+        for entry in self.tables.endings.iter() {
+            let (Plain(ending), count) = entry.map_err(failed(maps::ENDINGS))?;
+            if ending.kind & profiler_ebpf::Ending::REFUSED != 0 {
+                progress.calls = progress.calls.saturating_add(count);
+            }
+        }
+        let losses = observe::losses(&self.tables.tally()?, self.programs.missed_runs()?, 0);
+        progress.lost = losses.lost_calls();
+        Ok(progress)
+    }
+}
+
+impl Recorder for EbpfRecorder {
+    fn set_phase(&mut self, phase: PhaseName) {
+        if let Err(error) = self.open(observe::phase_bit(phase)) {
+            tracing::error!(%error, "the phase could not be told to the BPF program");
+        }
+    }
+
+    fn progress(&mut self) -> Progress {
+        self.glance().unwrap_or_else(|error| {
+            tracing::debug!(%error, "the counters could not be read just now");
+            Progress::default()
+        })
+    }
+
+    fn finish(mut self: Box<Self>) -> anyhow::Result<Observations> {
+        self.close()?;
+        let counts = Counts::read(&self.tables)?;
+        let tally = self.tables.tally()?;
+        let (rows, unseen) = counts.rows(self.started_ns);
+        let losses = observe::losses(&tally, self.programs.missed_runs()?, unseen);
+        Ok(Observations { rows, losses, confined: tally.confined > 0, perturbations: Vec::new() })
+    }
+}
+
+/// Adds the cgroup and all below it, until a look through the tree finds none that is not there yet.
+fn follow_cgroups(tables: &mut Tables, directory: &Path) -> Result<(), EbpfError> {
+    let mut known = BTreeSet::new();
+    loop {
+        let new: Vec<u64> = cgroup::tree(directory)?.into_iter().filter(|id| !known.contains(id)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        for id in new {
+            if known.len() >= MAX_CGROUPS as usize {
+                return Err(EbpfError::TooManyCgroups { path: directory.to_owned(), max: MAX_CGROUPS });
+            }
+            tables.cgroups.insert(id, id, 0).map_err(failed(maps::CGROUPS))?;
+            // Any id will do for a slot that several share: the others are found in the hash.
+            let slot = (id % u64::from(SLOT_COUNT)) as u32;
+            tables.slots.set(slot, id, 0).map_err(failed(maps::SLOTS))?;
+            known.insert(id);
+        }
+    }
+}
+
+/// Adds the process; its threads and descendants are found by what they belong to.
+fn add_process(tables: &Tables, pid: u32) -> Result<(), EbpfError> {
+    let gone = |source| EbpfError::Process { pid, source };
+    let pidfd = sys::pidfd_open(pid).map_err(gone)?;
+    sys::insert_task(tables.tasks.fd().as_fd(), pidfd.as_fd(), &TaskState::default()).map_err(gone)
+}
+
+/// Adds the tasks that are there already, until a look at all tasks finds no new one.
+fn find_present_tasks(programs: &mut Programs, tables: &Tables) -> Result<(), EbpfError> {
+    let mut before = tables.tally()?.seeded;
+    loop {
+        programs.walk(Walk::Seed)?;
+        let after = tables.tally()?.seeded;
+        if after == before {
+            return Ok(());
+        }
+        before = after;
+    }
+}

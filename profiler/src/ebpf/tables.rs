@@ -1,0 +1,79 @@
+//! The maps of the program, typed.
+
+use aya::{
+    Ebpf, Pod,
+    maps::{Array, HashMap, Map, MapData, PerCpuArray},
+};
+use profiler_ebpf::{Call, Cell, Ending, FirstSight, Tally, maps};
+
+use super::EbpfError;
+
+/// A type shared with the program, as aya wants to have it.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub(super) struct Plain<T>(pub(super) T);
+
+macro_rules! plain {
+    ($($shared:ty),*) => {$(
+        // SAFETY: `repr(C)` or plain integers, without padding, valid for any bytes; asserted where it is declared.
+        unsafe impl Pod for Plain<$shared> {}
+    )*};
+}
+plain!(Call, Cell, Ending, FirstSight, Tally);
+
+/// The maps of the program.
+pub(super) struct Tables {
+    pub(super) cells: PerCpuArray<MapData, Plain<Cell>>,
+    pub(super) rare: HashMap<MapData, Plain<Call>, Plain<Cell>>,
+    pub(super) endings: HashMap<MapData, Plain<Ending>, u64>,
+    pub(super) first: HashMap<MapData, Plain<Call>, Plain<FirstSight>>,
+    pub(super) cgroups: HashMap<MapData, u64, u64>,
+    pub(super) slots: Array<MapData, u64>,
+    pub(super) phase: Array<MapData, u32>,
+    pub(super) tally: Array<MapData, Plain<Tally>>,
+    pub(super) tasks: MapData,
+}
+
+impl Tables {
+    /// Takes the maps out of the loaded object; the programs keep them by themselves.
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, EbpfError> {
+        Ok(Self {
+            cells: take(ebpf, maps::CELLS)?,
+            rare: take(ebpf, maps::RARE)?,
+            endings: take(ebpf, maps::ENDINGS)?,
+            first: take(ebpf, maps::FIRST)?,
+            cgroups: take(ebpf, maps::CGROUPS)?,
+            slots: take(ebpf, maps::SLOTS)?,
+            phase: take(ebpf, maps::PHASE)?,
+            tally: take(ebpf, maps::TALLY)?,
+            tasks: match ebpf.take_map(maps::TASKS) {
+                Some(Map::Unsupported(map)) => map,
+                _ => return Err(missing(maps::TASKS)),
+            },
+        })
+    }
+
+    /// What is counted besides calls.
+    pub(super) fn tally(&self) -> Result<Tally, EbpfError> {
+        self.tally.get(&0, 0).map(|Plain(tally)| tally).map_err(failed(maps::TALLY))
+    }
+}
+
+fn take<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, EbpfError>
+where
+    T::Error: std::error::Error + Send + Sync + 'static,
+{
+    let map = ebpf.take_map(name).ok_or_else(|| missing(name))?;
+    T::try_from(map).map_err(failed(name))
+}
+
+fn missing(map: &'static str) -> EbpfError {
+    EbpfError::Map { map, source: "the BPF object does not have it; run `cargo xtask ebpf`".into() }
+}
+
+/// For `map_err`: an error of the map of this name.
+pub(super) fn failed<E: std::error::Error + Send + Sync + 'static>(
+    map: &'static str,
+) -> impl FnOnce(E) -> EbpfError {
+    move |source| EbpfError::Map { map, source: Box::new(source) }
+}

@@ -1,0 +1,367 @@
+//! One recording from start to stop: picks the backend, starts or finds the target, drives it, and hands over
+//! the trace. Writes no file.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use confine::{Filter, Launch};
+use trace::{Backend, Phase, PhaseName, Recorder as About, Startup, Target, TargetKind, Trace, mask_arguments};
+
+use crate::{
+    Progress, Recorder,
+    cgroup::{self, CgroupError, OwnCgroup},
+    drive::{Driven, Plan, Signals, Watcher, drive},
+    ebpf::{self, EbpfRecorder, Watch},
+    host,
+    notify::{self, NotifyRecorder},
+    place::{self, Place},
+};
+
+/// Which backend to take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// The first that works: `ebpf`, else `notify`.
+    #[default]
+    Auto,
+    /// BPF, or an error.
+    Ebpf,
+    /// User notification, or an error.
+    Notify,
+}
+
+/// What to record.
+#[derive(Clone, Debug)]
+pub enum Subject {
+    /// A command with its arguments; not empty.
+    Command(Vec<OsString>),
+    /// A cgroup, by its directory or its path below the cgroup v2 mount.
+    Cgroup(PathBuf),
+    /// A process with its threads and descendants.
+    Process(u32),
+}
+
+/// What to record, and how.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What to record.
+    pub subject: Subject,
+    /// Which backend to take.
+    pub backend: Choice,
+    /// What to do with the workload between start and stop.
+    pub plan: Plan,
+}
+
+/// A recording that could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The command could not be started.
+    #[error(transparent)]
+    Spawn(#[from] confine::SpawnError),
+    /// The cgroup could not be used.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// The `ebpf` backend does not work here.
+    #[error(transparent)]
+    Ebpf(#[from] ebpf::EbpfError),
+    /// The `notify` backend does not work here.
+    #[error(transparent)]
+    Notify(#[from] notify::NotifyError),
+    /// Neither backend works here.
+    #[error("no backend works here: ebpf: {ebpf}; notify: {notify}")]
+    NoBackend {
+        /// Why not `ebpf`.
+        ebpf: String,
+        /// Why not `notify`.
+        notify: String,
+    },
+    /// `notify` can only record what it starts.
+    #[error("backend `notify` records only commands that it starts itself; use `--backend ebpf` for a cgroup or a process ({0})")]
+    NotifyNeedsCommand(String),
+    /// There is no such process.
+    #[error("no such process `{0}`")]
+    NoProcess(u32),
+    /// The recorder's own process was named.
+    #[error("process `{0}` is this recorder or one of its ancestors; a recorder cannot record itself")]
+    Ourselves(u32),
+    /// Something else of the system's.
+    #[error("{what}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// What the kernel counted could not be read.
+    #[error("cannot read what was recorded")]
+    Finish(#[source] anyhow::Error),
+}
+
+/// What a recording tells while it runs.
+pub trait Observer: Send {
+    /// Said once, before the workload starts: the backend that was taken, and why.
+    fn chosen(&mut self, backend: Backend, reason: &str);
+    /// The workload runs under this process id; none where nothing was started.
+    fn started(&mut self, pid: Option<u32>);
+    /// Said a few times a second.
+    fn progress(&mut self, elapsed: Duration, phase: PhaseName, progress: &Progress);
+}
+
+/// A trace, and how the workload fared meanwhile.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    /// The trace.
+    pub trace: Trace,
+    /// How the drive went.
+    pub driven: Driven,
+}
+
+/// Records.
+///
+/// # Errors
+/// See [`RecordError`]; nothing is left behind then: no process, no cgroup, no attached program.
+pub fn record(request: &Request, tool: &str, observer: &mut dyn Observer) -> Result<Recording, RecordError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| RecordError::Io { what: "cannot start the runtime", source })?;
+    let (backend, reason) = choose(request)?;
+    match &request.subject {
+        Subject::Command(command) => {
+            let (launch, own) = prepare(command, backend)?;
+            observer.chosen(backend, &reason);
+            runtime.block_on(record_command(request, tool, backend, launch, own, observer))
+        }
+        Subject::Cgroup(path) => {
+            let path = cgroup::find(path)?;
+            if cgroup::processes(&path).is_ok_and(|pids| pids.contains(&std::process::id())) {
+                return Err(RecordError::Ourselves(std::process::id()));
+            }
+            observer.chosen(backend, &reason);
+            let populated = cgroup::processes(&path).is_ok_and(|pids| !pids.is_empty());
+            let mut target = target_of(TargetKind::Cgroup);
+            target.cgroup = Some(below_mount(&path)?);
+            let startup = if populated { Startup::NotRecorded } else { Startup::Recorded };
+            let place = Place::Cgroup(path.clone());
+            runtime.block_on(record_running(request, tool, &Watch::Cgroup(path), place, target, startup, observer))
+        }
+        Subject::Process(pid) => {
+            if !Path::new("/proc").join(pid.to_string()).exists() {
+                return Err(RecordError::NoProcess(*pid));
+            }
+            if place::is_ancestor_of_ours(*pid) {
+                return Err(RecordError::Ourselves(*pid));
+            }
+            observer.chosen(backend, &reason);
+            let mut target = target_of(TargetKind::Pid);
+            target.pid = Some(*pid);
+            target.command = mask_arguments(&command_line(*pid));
+            let (watch, place) = (Watch::Process(*pid), Place::Process(*pid));
+            let startup = Startup::NotRecorded;
+            runtime.block_on(record_running(request, tool, &watch, place, target, startup, observer))
+        }
+    }
+}
+
+fn choose(request: &Request) -> Result<(Backend, String), RecordError> {
+    let command = matches!(request.subject, Subject::Command(_));
+    let ebpf = || ebpf::probe().map_err(|error| chain(&error));
+    match request.backend {
+        Choice::Ebpf => ebpf::probe().map_err(Into::into).map(|()| (Backend::Ebpf, "asked for".to_owned())),
+        Choice::Notify if !command => Err(RecordError::NotifyNeedsCommand("asked for".to_owned())),
+        Choice::Notify => notify::probe().map_err(Into::into).map(|()| (Backend::Notify, "asked for".to_owned())),
+        Choice::Auto => match ebpf() {
+            Ok(()) => Ok((Backend::Ebpf, "BPF works here".to_owned())),
+            Err(why) if !command => Err(RecordError::NotifyNeedsCommand(why)),
+            Err(why) => match notify::probe() {
+                Ok(()) => Ok((Backend::Notify, format!("no BPF: {why}"))),
+                Err(error) => Err(RecordError::NoBackend { ebpf: why, notify: chain(&error) }),
+            },
+        },
+    }
+}
+
+/// An error with its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// The command, with a cgroup of its own where one can be had. `ebpf` cannot do without; `notify` then looks
+/// among our descendants.
+fn prepare(command: &[OsString], backend: Backend) -> Result<(Launch, Option<OwnCgroup>), RecordError> {
+    let mut launch = Launch::new(command)?;
+    let own = match OwnCgroup::create().and_then(|own| own.entrance().map(|entrance| (own, entrance))) {
+        Ok(both) => Some(both),
+        Err(error) if backend == Backend::Ebpf => return Err(error.into()),
+        Err(_) => None,
+    };
+    let (own, entrance) = own.unzip();
+    launch.cgroup = entrance;
+    launch.filter = match backend {
+        Backend::Ebpf => Filter::None,
+        Backend::Notify => Filter::Listen(notify::filter()?),
+    };
+    Ok((launch, own))
+}
+
+async fn record_command(
+    request: &Request,
+    tool: &str,
+    backend: Backend,
+    launch: Launch,
+    own: Option<OwnCgroup>,
+    observer: &mut dyn Observer,
+) -> Result<Recording, RecordError> {
+    let io = |what| move |source| RecordError::Io { what, source };
+    let mut target = target_of(TargetKind::Command);
+    let words: Vec<String> = launch.arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    target.command = mask_arguments(&words);
+    let place = match &own {
+        Some(own) => Place::Cgroup(own.path().to_owned()),
+        None => {
+            place::adopt_orphans().map_err(io("cannot adopt orphans"))?;
+            Place::Descendants
+        }
+    };
+    let mut signals = Signals::listen().map_err(io("cannot listen for signals"))?;
+    let gated = confine::spawn(launch)?;
+    let started_at = host::now();
+    let (mut recorder, mut child): (Box<dyn Recorder>, _) = match (&own, backend) {
+        (Some(own), Backend::Ebpf) => {
+            let recorder = EbpfRecorder::start(&Watch::Cgroup(own.path().to_owned()))?;
+            let (child, _) = gated.release()?;
+            (Box::new(recorder), child)
+        }
+        _ => {
+            let (child, listener) = gated.release()?;
+            let listener = listener.ok_or(RecordError::NotifyNeedsCommand("no listener".to_owned()))?;
+            (Box::new(NotifyRecorder::start(listener)?), child)
+        }
+    };
+    let started = Instant::now();
+    child.wait_exec()?;
+    observer.started(Some(child.pid()));
+    let mut watcher = Progressing { recorder: recorder.as_mut(), observer };
+    let driven = drive(&request.plan, Some(&mut child), &place, started, &mut signals, &mut watcher).await;
+    let driven = driven.map_err(io("cannot follow the command"))?;
+    target.exit_code = driven.exit.map(confine::Exit::code);
+    finish(tool, backend, started_at, target, Startup::Recorded, recorder, driven)
+}
+
+async fn record_running(
+    request: &Request,
+    tool: &str,
+    watch: &Watch,
+    place: Place,
+    target: Target,
+    startup: Startup,
+    observer: &mut dyn Observer,
+) -> Result<Recording, RecordError> {
+    let started_at = host::now();
+    let listening = Signals::listen();
+    let mut signals =
+        listening.map_err(|source| RecordError::Io { what: "cannot listen for signals", source })?;
+    let mut recorder = EbpfRecorder::start(watch)?;
+    // What already runs is past its start.
+    if startup == Startup::NotRecorded {
+        recorder.set_phase(PhaseName::Serving);
+    }
+    observer.started(None);
+    let started = Instant::now();
+    let mut watcher = Progressing { recorder: &mut recorder, observer };
+    let driven = drive(&request.plan, None, &place, started, &mut signals, &mut watcher).await;
+    let mut driven = driven.map_err(|source| RecordError::Io { what: "cannot follow the target", source })?;
+    if startup == Startup::NotRecorded {
+        driven.phases = vec![(PhaseName::Serving, Duration::ZERO)];
+    }
+    finish(tool, Backend::Ebpf, started_at, target, startup, Box::new(recorder), driven)
+}
+
+fn finish(
+    tool: &str,
+    backend: Backend,
+    started_at: String,
+    target: Target,
+    startup: Startup,
+    recorder: Box<dyn Recorder>,
+    driven: Driven,
+) -> Result<Recording, RecordError> {
+    let observed = recorder.finish().map_err(RecordError::Finish)?;
+    let (kernel, arch) = host::kernel();
+    let about = About {
+        tool: tool.to_owned(),
+        backend,
+        kernel,
+        arch,
+        started: started_at,
+        duration_ms: milliseconds(driven.elapsed),
+        perturbations: observed.perturbations,
+    };
+    let mut trace = Trace::new(about, target);
+    trace.complete = true;
+    trace.confined = observed.confined;
+    trace.startup = startup;
+    trace.losses = observed.losses;
+    trace.phases =
+        driven.phases.iter().map(|(name, at)| Phase { name: *name, from_ms: milliseconds(*at) }).collect();
+    trace.syscalls = observed.rows;
+    Ok(Recording { trace, driven })
+}
+
+/// Hands the drive's ticks to the recorder and the observer.
+struct Progressing<'a> {
+    recorder: &'a mut dyn Recorder,
+    observer: &'a mut dyn Observer,
+}
+
+impl Watcher for Progressing<'_> {
+    fn phase(&mut self, phase: PhaseName) {
+        self.recorder.set_phase(phase);
+    }
+
+    fn tick(&mut self, elapsed: Duration, phase: PhaseName) {
+        // The drive ticks 50 times a second, a person reads 4 times; reading the maps is not free.
+        if elapsed.subsec_millis() % 250 < 20 {
+            let progress = self.recorder.progress();
+            self.observer.progress(elapsed, phase, &progress);
+        }
+    }
+}
+
+fn target_of(kind: TargetKind) -> Target {
+    Target {
+        kind,
+        command: Vec::new(),
+        cgroup: None,
+        pid: None,
+        exit_code: None,
+        image: None,
+        runtime: None,
+        gpu_driver: host::gpu_driver(),
+    }
+}
+
+fn below_mount(path: &Path) -> Result<String, RecordError> {
+    let mount = cgroup::mount_point()?;
+    Ok(format!("/{}", path.strip_prefix(&mount).unwrap_or(path).display()))
+}
+
+fn command_line(pid: u32) -> Vec<String> {
+    let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    bytes
+        .split(|byte| *byte == 0)
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .filter(|word| !word.is_empty())
+        .collect()
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,161 @@
+//! Findings: what a person should know about a profile before relying on it.
+
+use std::collections::BTreeSet;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use trace::Abi;
+
+/// Something a person should know about a profile.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Finding {
+    /// The recording was not closed in order, and was accepted all the same.
+    Incomplete,
+    /// The recorder lost calls, and the recording was accepted all the same.
+    LostCalls {
+        /// How many events or calls are known to be missing.
+        lost: u64,
+    },
+    /// The start of the workload is not in the recording.
+    StartupNotRecorded,
+    /// A filter was already on the workload while it was recorded.
+    Confined {
+        /// How many calls that filter answered.
+        denied: u64,
+    },
+    /// The workload called it, and the ceiling does not allow it.
+    AboveCeiling {
+        /// The syscall.
+        syscall: String,
+        /// How often it was called.
+        calls: u64,
+        /// Whether it succeeded at least once, as far as the recorder could see.
+        succeeded: bool,
+    },
+    /// The workload called it, and the ceiling allows it only under conditions; the recording does not say
+    /// whether the workload's calls meet them.
+    Narrowed {
+        /// The syscall.
+        syscall: String,
+        /// The alternatives under which it is allowed.
+        when: Vec<String>,
+    },
+    /// It was not observed but would have been added, and the ceiling does not allow it.
+    MarginAboveCeiling {
+        /// The syscall.
+        syscall: String,
+    },
+    /// The workload called it; it is answered with `ENOSYS`, and programs fall back.
+    AnsweredEnosys {
+        /// The syscall.
+        syscall: String,
+        /// How often it was called.
+        calls: u64,
+    },
+    /// Every call was refused by a filter while recording, so it is not needed.
+    OnlyRefused {
+        /// The syscall.
+        syscall: String,
+        /// Through which ABI.
+        abi: Abi,
+        /// How often.
+        denied: u64,
+    },
+    /// A number that no table names cannot be in a profile, which goes by names.
+    Unnamed {
+        /// The ABI.
+        abi: Abi,
+        /// The number.
+        number: u32,
+        /// How often it was called.
+        calls: u64,
+    },
+    /// It is allowed, but a node with this libseccomp does not know the name and refuses it.
+    UnknownToLibseccomp {
+        /// The syscall.
+        syscall: String,
+        /// The oldest supported libseccomp.
+        libseccomp: String,
+    },
+    /// Profiles go by name: these are allowed in an ABI in which they were not observed.
+    OtherAbi {
+        /// The ABI.
+        abi: Abi,
+        /// The syscalls.
+        syscalls: BTreeSet<String>,
+    },
+}
+
+/// What a finding asks of its reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// To know.
+    Note,
+    /// To look at before the profile is used.
+    Review,
+    /// The evidence is incomplete.
+    Incomplete,
+}
+
+impl Finding {
+    /// What it asks of its reader.
+    #[must_use]
+    pub const fn level(&self) -> Level {
+        match self {
+            Self::Incomplete | Self::LostCalls { .. } | Self::StartupNotRecorded => Level::Incomplete,
+            Self::Confined { .. }
+            | Self::AboveCeiling { .. }
+            | Self::Unnamed { .. }
+            | Self::UnknownToLibseccomp { .. } => Level::Review,
+            // Nearly every workload uses clone and socket, and the engines' defaults bound both.
+            Self::Narrowed { .. }
+            | Self::MarginAboveCeiling { .. }
+            | Self::AnsweredEnosys { .. }
+            | Self::OnlyRefused { .. }
+            | Self::OtherAbi { .. } => Level::Note,
+        }
+    }
+
+    /// One line for a person.
+    #[must_use]
+    pub fn message(&self) -> String {
+        match self {
+            Self::Incomplete => "the recording was not closed in order: calls may be missing".to_owned(),
+            Self::LostCalls { lost } => format!("the recorder lost at least {lost} calls or events"),
+            Self::StartupNotRecorded => {
+                "the workload's start was not recorded: what only a start needs is missing".to_owned()
+            }
+            Self::Confined { denied } => format!(
+                "a filter was already on the workload and answered {denied} calls: what would come after them was not seen"
+            ),
+            Self::AboveCeiling { syscall, calls, succeeded } => format!(
+                "`{syscall}` was called {calls} times{} and is not allowed by the ceiling: it will be refused",
+                if *succeeded { " and succeeded" } else { " and never succeeded" }
+            ),
+            Self::Narrowed { syscall, when } => format!(
+                "`{syscall}` is allowed as far as the ceiling does: {}",
+                if when.len() > 3 { format!("{} conditions", when.len()) } else { when.join(" or ") }
+            ),
+            Self::MarginAboveCeiling { syscall } => {
+                format!("`{syscall}` was not observed, and is left out because the ceiling does not allow it")
+            }
+            Self::AnsweredEnosys { syscall, calls } => format!(
+                "`{syscall}` was called {calls} times and is answered with ENOSYS, so that programs fall back"
+            ),
+            Self::OnlyRefused { syscall, abi, denied } => format!(
+                "`{syscall}` ({abi}) was refused by a filter all {denied} times while recording: not needed, not allowed"
+            ),
+            Self::Unnamed { abi, number, calls } => format!(
+                "number {number} of {abi} was called {calls} times; no name for it is known, so it will be refused"
+            ),
+            Self::UnknownToLibseccomp { syscall, libseccomp } => format!(
+                "`{syscall}` is not known to libseccomp {libseccomp}: nodes with that version will refuse it"
+            ),
+            Self::OtherAbi { abi, syscalls } => format!(
+                "{} calls are allowed in {abi} that were not observed there, since profiles go by name",
+                syscalls.len()
+            ),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The tables of `profiles/knowledge` and `profiles/runtime` that the passes read, parsed once.
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use serde::Deserialize;
+
+use crate::profile::Condition;
+
+/// What a profile needs although a recording may not show it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Siblings {
+    pub(crate) always: Vec<Needed>,
+    pub(crate) portable: Vec<Needed>,
+    pub(crate) fallback: Vec<Fallback>,
+    pub(crate) class: Vec<Class>,
+}
+
+/// Calls that are needed whatever was observed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Needed {
+    pub(crate) names: Names,
+    pub(crate) why: String,
+    #[expect(dead_code, reason = "for the reader of the table; a test asks for it")]
+    pub(crate) source: String,
+}
+
+/// What takes the place of a call that is answered with `ENOSYS`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Fallback {
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) why: String,
+    #[expect(dead_code, reason = "for the reader of the table; a test asks for it")]
+    pub(crate) source: String,
+    pub(crate) limit: ConditionText,
+}
+
+/// Calls of which one may take another's place.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Class {
+    pub(crate) name: String,
+    /// The members whose observation counts; all of them if there is none.
+    pub(crate) from: Option<Names>,
+    pub(crate) names: Names,
+    pub(crate) why: String,
+    #[expect(dead_code, reason = "for the reader of the table; a test asks for it")]
+    pub(crate) source: String,
+    /// The condition under which a member is added, where without one it would be of more privilege.
+    #[serde(default)]
+    pub(crate) limit: BTreeMap<String, ConditionText>,
+}
+
+/// What a container runtime calls between loading the filter and starting the workload.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RuntimeTable {
+    pub(crate) runtime: String,
+    pub(crate) version: String,
+    #[expect(dead_code, reason = "for the reader of the table; a test asks for it")]
+    pub(crate) source: String,
+    pub(crate) need: Vec<Need>,
+}
+
+/// Calls with what they are for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Need {
+    pub(crate) names: Names,
+    #[expect(dead_code, reason = "for the reader of the table; a test asks for it")]
+    pub(crate) why: String,
+}
+
+/// Names separated by white space.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "String")]
+pub(crate) struct Names(Vec<String>);
+
+impl From<String> for Names {
+    fn from(text: String) -> Self {
+        Self(text.split_whitespace().map(str::to_owned).collect())
+    }
+}
+
+impl Names {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
+/// A condition as text.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct ConditionText(pub(crate) Condition);
+
+impl TryFrom<String> for ConditionText {
+    type Error = crate::condition::ConditionError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse().map(Self)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Arguments {
+    argument: Vec<Argument>,
+}
+
+/// What is known about one argument.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Argument {
+    syscall: String,
+    index: u32,
+    #[expect(dead_code, reason = "for the reader of the table")]
+    name: String,
+    width: u32,
+    #[expect(dead_code, reason = "for the reader of the table")]
+    source: String,
+}
+
+macro_rules! table {
+    ($name:ident: $type:ty = $path:literal) => {
+        static $name: LazyLock<$type> = LazyLock::new(|| {
+            toml::from_str(include_str!(concat!("../../profiles/", $path))).expect("a shipped table reads")
+        });
+    };
+}
+
+table!(SIBLINGS: Siblings = "knowledge/siblings.toml");
+table!(ARGUMENTS: Arguments = "knowledge/arguments.toml");
+table!(RUNC_1_1: RuntimeTable = "runtime/runc-1.1.5.toml");
+table!(RUNC_1_4: RuntimeTable = "runtime/runc-1.4.2.toml");
+table!(CRUN_1_8: RuntimeTable = "runtime/crun-1.8.1.toml");
+table!(CRUN_1_26: RuntimeTable = "runtime/crun-1.26.toml");
+
+pub(crate) fn siblings() -> &'static Siblings {
+    &SIBLINGS
+}
+
+/// The tables of all runtimes.
+pub(crate) fn runtimes() -> [&'static RuntimeTable; 4] {
+    [&RUNC_1_1, &RUNC_1_4, &CRUN_1_8, &CRUN_1_26]
+}
+
+/// Whether the kernel reads this argument as 32 bits.
+pub(crate) fn is_narrow(syscall: &str, index: u32) -> bool {
+    ARGUMENTS
+        .argument
+        .iter()
+        .any(|argument| argument.width == 32 && argument.syscall == syscall && argument.index == index)
+}
+
+/// The oldest supported libseccomp.
+pub const OLDEST_LIBSECCOMP: &str = "2.5.4";
+
+/// The last number that libseccomp 2.5.4 has a name for, on every ABI: Linux 5.17's last call,
+/// `set_mempolicy_home_node` (its CHANGELOG).
+const LAST_NUMBER: u32 = 450;
+
+/// Later calls that were given a number below that: `uretprobe` (Linux 6.11), `uprobe` (6.18).
+const LATE_NUMBERS: [&str; 2] = ["uretprobe", "uprobe"];
+
+/// Whether the oldest supported libseccomp knows the name. Decided from a table, not from this host's library.
+#[must_use]
+pub fn libseccomp_knows(name: &str) -> bool {
+    let late = |abi: &trace::Abi| abi.number(name).is_some_and(|number| number > LAST_NUMBER && number < 512);
+    !LATE_NUMBERS.contains(&name) && !trace::Abi::ALL.iter().any(late)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use trace::Abi;
+
+    use super::*;
+    use crate::names;
+
+    #[test]
+    fn every_table_reads_and_names_only_syscalls() {
+        let siblings = siblings();
+        let lists = siblings
+            .always
+            .iter()
+            .chain(&siblings.portable)
+            .map(|needed| &needed.names)
+            .chain(siblings.class.iter().map(|class| &class.names))
+            .chain(siblings.class.iter().filter_map(|class| class.from.as_ref()))
+            .chain(runtimes().into_iter().flat_map(|table| table.need.iter().map(|need| &need.names)));
+        for names in lists {
+            for name in names.iter() {
+                assert!(names::is_syscall(name), "{name}");
+            }
+        }
+        assert!(ARGUMENTS.argument.iter().all(|argument| argument.width == 32 || argument.width == 64));
+    }
+
+    #[test]
+    fn a_call_is_in_one_class_and_never_gains_privilege_by_it() {
+        let mut seen = BTreeSet::new();
+        for class in &siblings().class {
+            assert!(!class.name.is_empty() && !class.why.is_empty());
+            for name in class.names.iter() {
+                assert!(seen.insert(name.to_owned()), "{name} is in two classes");
+                let powerful =
+                    ["ptrace", "mount", "bpf", "io_uring", "clone3", "unshare", "setns", "process_"];
+                assert!(!powerful.iter().any(|word| name.starts_with(word)), "{name}");
+            }
+            for name in class.limit.keys() {
+                assert!(class.names.iter().any(|own| own == name), "{name}");
+            }
+        }
+        assert!(
+            seen.contains("clone") && siblings().class.iter().any(|class| class.limit.contains_key("clone"))
+        );
+    }
+
+    #[test]
+    fn the_library_of_this_host_knows_at_least_what_the_oldest_does() {
+        // Distributions add names to their builds (Debian's 2.5.4 knows cachestat), so only this direction.
+        let names = Abi::ALL.iter().flat_map(|abi| abi.numbers().map(|number| abi.name(number).to_string()));
+        for name in names {
+            assert!(crate::host_knows(&name) || !libseccomp_knows(&name), "{name}");
+        }
+        for late in ["uretprobe", "cachestat", "mseal", "statmount", "setxattrat", "lsm_get_self_attr"] {
+            assert!(!libseccomp_knows(late), "{late}");
+        }
+    }
+}

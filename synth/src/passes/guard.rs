@@ -1,0 +1,103 @@
+//! guard: no profile is wider than its ceiling. Every rule is intersected with the ceiling's rules, argument
+//! conditions included; clone3 is never allowed, whatever the ceiling, because its flags are behind a pointer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use trace::Trace;
+
+use crate::{
+    clause::{Clause, simplify},
+    evidence::Reason,
+    finding::Finding,
+    knowledge,
+    profile::{Action, Profile},
+    rules::{Clauses, Rules},
+    synthesize::SynthError,
+};
+
+/// What is answered with `ENOSYS` always: the flags, new namespaces among them, are behind a pointer.
+const NEVER: &str = "clone3";
+
+/// How many alternatives a syscall may have before the profile becomes unreadable and slow.
+const MAX_CLAUSES: usize = 256;
+
+/// Intersects the rules with the ceiling.
+///
+/// # Errors
+/// The ceiling allows by default, so that it bounds nothing, or needs too many conditions.
+pub(crate) fn guard(mut rules: Rules, ceiling: Option<&Profile>, trace: &Trace) -> Result<Rules, SynthError> {
+    if rules.allowed.remove(NEVER).is_some() {
+        let (calls, _) = calls(trace, NEVER);
+        rules.findings.insert(Finding::AnsweredEnosys { syscall: NEVER.to_owned(), calls });
+    }
+    let Some(ceiling) = ceiling else { return Ok(rules) };
+    if ceiling.default_action.executes() {
+        return Err(SynthError::CeilingAllowsByDefault);
+    }
+    let ceiling = allowed(ceiling);
+    for (name, clauses) in std::mem::take(&mut rules.allowed) {
+        let bounded = match ceiling.get(name.as_str()) {
+            Some(bounds) => intersect(&clauses, bounds),
+            None => Clauses::new(),
+        };
+        let bounded = simplify(bounded);
+        if bounded.len() > MAX_CLAUSES {
+            return Err(SynthError::TooManyConditions { syscall: name, count: bounded.len() });
+        }
+        let observed = clauses.values().flatten().any(|reason| reason.observed_abi().is_some());
+        if bounded.is_empty() {
+            let (calls, succeeded) = calls(trace, &name);
+            rules.findings.insert(if observed {
+                Finding::AboveCeiling { syscall: name, calls, succeeded }
+            } else {
+                Finding::MarginAboveCeiling { syscall: name }
+            });
+            continue;
+        }
+        let narrowed = clauses.keys().any(Clause::is_always) && !bounded.keys().any(Clause::is_always);
+        if observed && narrowed {
+            let when = bounded.keys().map(|clause| crate::display_conditions(&clause.conditions())).collect();
+            rules.findings.insert(Finding::Narrowed { syscall: name.clone(), when });
+        }
+        rules.allowed.insert(name, bounded);
+    }
+    Ok(rules)
+}
+
+/// What the ceiling lets through, by name. Entries that refuse are left aside: an unconditional refusal of a
+/// name that is also allowed does not count for libseccomp either, and a conditional one stands in the shipped
+/// ceilings only where the allowing entries already leave its case out.
+fn allowed(ceiling: &Profile) -> BTreeMap<&str, BTreeSet<Clause>> {
+    let mut allowed: BTreeMap<&str, BTreeSet<Clause>> = BTreeMap::new();
+    for entry in ceiling.syscalls.iter().filter(|entry| entry.action.executes()) {
+        for name in &entry.names {
+            let narrow = |index| knowledge::is_narrow(name, index);
+            allowed.entry(name).or_default().extend(Clause::of_entry(&entry.args, narrow));
+        }
+    }
+    let refused =
+        ceiling.syscalls.iter().filter(|entry| entry.action != Action::Allow && entry.args.is_empty());
+    for name in refused.filter(|entry| !entry.action.executes()).flat_map(|entry| &entry.names) {
+        // Refused always: only what is allowed always is stronger.
+        if !allowed.get(name.as_str()).is_some_and(|clauses| clauses.iter().any(Clause::is_always)) {
+            allowed.remove(name.as_str());
+        }
+    }
+    allowed
+}
+
+fn intersect(clauses: &Clauses, bounds: &BTreeSet<Clause>) -> Clauses {
+    let mut both: BTreeMap<Clause, BTreeSet<Reason>> = BTreeMap::new();
+    for (clause, reasons) in clauses {
+        for joint in bounds.iter().filter_map(|bound| clause.and(bound)) {
+            both.entry(joint).or_default().extend(reasons.iter().cloned());
+        }
+    }
+    both
+}
+
+/// How often a call was made, in all ABIs, and whether it succeeded.
+fn calls(trace: &Trace, name: &str) -> (u64, bool) {
+    let rows = || trace.syscalls.iter().filter(|row| row.name == name);
+    (rows().map(|row| row.calls).fold(0, u64::saturating_add), rows().any(trace::Row::succeeded))
+}

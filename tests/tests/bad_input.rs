@@ -1,0 +1,136 @@
+//! Bad input gets one clear line with the culprit, exit code 2 (3 where it is the evidence), and overwrites nothing.
+
+use std::{fs, path::Path, process::Command};
+
+use seccomp_learn_tests::{
+    cli::{Finished, binary, run},
+    require,
+};
+
+const KEPT: &str = "what was there before";
+
+/// Runs with `-o FILE` on a file that must stay as it is, and returns what was said.
+fn refused(arguments: &[&str], code: i32, culprit: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("kept");
+    fs::write(&output, KEPT).unwrap();
+    let mut all = vec![arguments[0], "-o", output.to_str().unwrap()];
+    all.extend(&arguments[1..]);
+    check(run(&all), code, culprit);
+    assert_eq!(fs::read_to_string(&output).unwrap(), KEPT, "{arguments:?} overwrote the output");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "{arguments:?} left something");
+}
+
+#[track_caller]
+fn check(finished: Finished, code: i32, culprit: &str) {
+    let finished = finished.expect_code(code);
+    let line = finished.stderr.lines().find(|line| line.contains("error")).unwrap_or_default();
+    assert!(line.contains(culprit), "no {culprit:?} in {:?}", finished.stderr);
+    assert_eq!(finished.stdout, "");
+}
+
+#[test]
+fn targets_that_are_not_there() {
+    require!();
+    refused(&["record", "--cgroup", "/no/such/group"], 2, "no such cgroup `/no/such/group`");
+    refused(&["record", "--cgroup", "/tmp"], 2, "no such cgroup `/tmp`");
+    refused(&["record", "--pid", "4194303"], 2, "no such process `4194303`");
+    refused(&["record", "--pid", &std::process::id().to_string()], 2, "cannot record itself");
+}
+
+#[test]
+fn commands_that_cannot_run() {
+    for backend in ["auto", "notify"] {
+        refused(&["record", "--backend", backend, "--", "no-such-command"], 2, "`no-such-command`");
+        refused(&["record", "--backend", backend, "--", "/etc/passwd"], 2, "`/etc/passwd`");
+        refused(&["record", "--backend", backend, "--", "/"], 2, "`/`");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("bad-interpreter");
+    fs::write(&script, "#!/no/such/interpreter\n").unwrap();
+    Command::new("chmod").arg("755").arg(&script).status().unwrap();
+    refused(&["record", "--", script.to_str().unwrap()], 2, "bad-interpreter");
+}
+
+#[test]
+fn outputs_that_cannot_be_written() {
+    for output in ["/proc/trace.json", "/no/such/folder/trace.json", "/"] {
+        check(run(["record", "-o", output, "--", "/bin/true"]), 2, &format!("cannot write `{output}`"));
+    }
+}
+
+#[test]
+fn usage_is_checked() {
+    run(["record"]).expect_code(2);
+    run(["record", "--pid", "1", "--", "/bin/true"]).expect_code(2);
+    run(["record", "--pid", "x"]).expect_code(2);
+    run(["no-such-verb"]).expect_code(2);
+    assert!(run(["--help"]).expect_code(0).stdout.contains("Exit codes"));
+}
+
+/// A real trace to be broken.
+fn a_trace(folder: &Path) -> String {
+    let path = folder.join("good.json");
+    run(["record", "--backend", "notify", "-o", path.to_str().unwrap(), "--", "/bin/true"]).expect_code(0);
+    fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn traces_that_cannot_be_trusted() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = a_trace(folder.path());
+    let bad = folder.path().join("bad.json");
+    let try_one = |text: &str, culprit: &str| {
+        fs::write(&bad, text).unwrap();
+        refused(&["synth", bad.to_str().unwrap()], 2, culprit);
+    };
+    try_one("", "the file is empty");
+    try_one(&good[..good.len() / 2], "truncated");
+    try_one(&good.replacen("\"calls\": 1", "\"calls\": 2", 1), "changed after it was recorded");
+    try_one(&good.replacen("\"version\": \"1.0\"", "\"version\": \"2.0\"", 1), "newer");
+    try_one(&good.replacen("\"runs\": 1,", "\"runs\": 1, \"hue\": 2,", 1), "unknown field `hue`");
+    try_one("{\"defaultAction\": \"SCMP_ACT_ERRNO\"}", "not a trace");
+    refused(&["synth", "/no/such/trace.json"], 2, "`/no/such/trace.json`");
+}
+
+#[test]
+fn profiles_that_are_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad = folder.path().join("bad.json");
+    let rule = |names: &str, rest: &str| {
+        format!("{{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"syscalls\":[{{\"names\":[{names}],\"action\":\"SCMP_ACT_ALLOW\"{rest}}}]}}")
+    };
+    for (text, culprit) in [
+        ("".to_owned(), "bad.json"),
+        ("{}".to_owned(), "defaultAction"),
+        ("[]".to_owned(), "bad.json"),
+        (rule("\"sokcet\"", ""), "`sokcet`"),
+        (rule("\"read\"", ",\"agrs\":[]"), "agrs"),
+        ("{\"defaultAction\":\"SCMP_ACT_NOPE\"}".to_owned(), "SCMP_ACT_NOPE"),
+    ] {
+        fs::write(&bad, &text).unwrap();
+        check(run(["test", bad.to_str().unwrap(), "--", "/bin/true"]), 2, culprit);
+    }
+    check(run(["test", "/no/such/profile.json", "--", "/bin/true"]), 2, "`/no/such/profile.json`");
+}
+
+/// Without privilege `ebpf` names what is missing, and `auto` goes on with `notify` and says so.
+#[test]
+fn a_missing_permission_is_named() {
+    require!("setpriv");
+    let folder = tempfile::tempdir().unwrap();
+    Command::new("chmod").arg("777").arg(folder.path()).status().unwrap();
+    // The checkout may lie where only root looks.
+    let own = folder.path().join("seccomp-learn");
+    fs::copy(binary(), &own).unwrap();
+    let unprivileged = |backend: &str| -> Finished {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(&own);
+        command.args(["record", "--backend", backend, "-o"]).arg(folder.path().join(backend)).args(["--", "/bin/true"]);
+        command.output().unwrap().into()
+    };
+    check(unprivileged("ebpf"), 2, "CAP_BPF");
+    let auto = unprivileged("auto").expect_code(0);
+    assert!(auto.stderr.contains("notify"), "{}", auto.stderr);
+    assert!(folder.path().join("auto").exists());
+}
