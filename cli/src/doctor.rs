@@ -55,7 +55,8 @@ impl Line {
 }
 
 pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
-    let mut lines = vec![kernel(), btf(), capabilities(), ebpf(), notify(), cgroup(), libseccomp(), actions()];
+    let mut lines =
+        vec![kernel(), btf(), capabilities(), ebpf(), notify(), cgroup(), libseccomp(), actions()];
     lines.extend(engines());
     lines.push(gpu());
     for line in &lines {
@@ -74,7 +75,8 @@ pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
         }
     }
     // The answer is no only where neither backend can record: then this host is of no use to us.
-    let can_record = lines.iter().any(|line| matches!(line.what, "ebpf" | "notify") && line.state == State::Good);
+    let can_record =
+        lines.iter().any(|line| matches!(line.what, "ebpf" | "notify") && line.state == State::Good);
     Ok(exit::code(if can_record { exit::YES } else { exit::NO }))
 }
 
@@ -97,7 +99,9 @@ fn kernel() -> Line {
 fn btf() -> Line {
     let path = Path::new("/sys/kernel/btf/vmlinux");
     match fs::metadata(path) {
-        Ok(metadata) => Line::new("BTF", State::Good, format!("{}, {} KiB", path.display(), metadata.len() / 1024)),
+        Ok(metadata) => {
+            Line::new("BTF", State::Good, format!("{}, {} KiB", path.display(), metadata.len() / 1024))
+        }
         Err(_) => Line::new("BTF", State::Limited, "the kernel describes no types")
             .remedy("`ebpf` needs a kernel built with CONFIG_DEBUG_INFO_BTF; use `--backend notify`"),
     }
@@ -152,12 +156,18 @@ fn cgroup() -> Line {
 }
 
 fn libseccomp() -> Line {
-    let version = synth::library_version().map_or_else(|| "unknown version".to_owned(), |(a, b, c)| format!("{a}.{b}.{c}"));
+    let version = synth::library_version()
+        .map_or_else(|| "unknown version".to_owned(), |(a, b, c)| format!("{a}.{b}.{c}"));
     let native = trace::Abi::native_of(std::env::consts::ARCH).unwrap_or(trace::Abi::X86_64);
     // The youngest number that this library can put into a filter: what is above cannot be allowed here.
     let newest = native.numbers().filter(|number| synth::host_knows(&native.name(*number).to_string())).max();
-    let newest = newest.map_or_else(|| "none".to_owned(), |number| format!("{} ({number})", native.name(number)));
-    Line::new("libseccomp", State::Good, format!("{version}, linked; the newest syscall it knows is {newest}"))
+    let newest =
+        newest.map_or_else(|| "none".to_owned(), |number| format!("{} ({number})", native.name(number)));
+    Line::new(
+        "libseccomp",
+        State::Good,
+        format!("{version}, linked; the newest syscall it knows is {newest}"),
+    )
 }
 
 fn actions() -> Line {
@@ -177,14 +187,17 @@ fn engines() -> Vec<Line> {
         .filter(|name| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()))
         .map(|name| {
             let output = Command::new(name).arg("--version").output();
-            let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+            let text =
+                output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
             let version = text.lines().next().unwrap_or("installed, but says no version").to_owned();
             Line::new(name, State::Good, version)
         })
         .collect();
     if lines.is_empty() {
-        vec![Line::new("engines", State::Limited, "no container engine on PATH")
-            .remedy("commands can be recorded and tested without one")]
+        vec![
+            Line::new("engines", State::Limited, "no container engine on PATH")
+                .remedy("commands can be recorded and tested without one"),
+        ]
     } else {
         lines
     }
@@ -193,6 +206,7 @@ fn engines() -> Vec<Line> {
 fn gpu() -> Line {
     match profiler::host::gpu_driver() {
         Some(driver) => Line::new("GPU driver", State::Good, format!("{} {}", driver.vendor, driver.version)),
-        None => Line::new("GPU driver", State::Limited, "none loaded").remedy("a GPU workload must be recorded on a GPU node"),
+        None => Line::new("GPU driver", State::Limited, "none loaded")
+            .remedy("a GPU workload must be recorded on a GPU node"),
     }
 }

@@ -34,6 +34,27 @@ pub(crate) struct Workload {
     /// How its profile is made.
     #[serde(default)]
     pub(crate) synthesis: crate::synthesis::Choices,
+    /// What confined starts were refused, and was then allowed as far as the ceiling does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) added: Vec<Added>,
+}
+
+/// A call that a confined start was refused.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Added {
+    /// The syscall.
+    pub(crate) syscall: String,
+    /// Through which ABI it was called.
+    pub(crate) abi: trace::Abi,
+    /// What was seen.
+    pub(crate) why: String,
+}
+
+impl From<&Added> for synth::Addition {
+    fn from(added: &Added) -> Self {
+        Self { syscall: added.syscall.clone(), abi: added.abi, why: added.why.clone() }
+    }
 }
 
 /// What is run.
@@ -62,14 +83,17 @@ impl Workload {
     /// Reads the folder's `workload.toml`.
     pub(crate) fn read(folder: &Path) -> anyhow::Result<Self> {
         let path = folder.join(WORKLOAD);
-        let text = String::from_utf8(read(&path)?).with_context(|| format!("`{}` is not UTF-8", path.display()))?;
+        let text =
+            String::from_utf8(read(&path)?).with_context(|| format!("`{}` is not UTF-8", path.display()))?;
         toml::from_str(&text).with_context(|| format!("cannot read `{}`", path.display()))
     }
 
     /// Writes it, with a line that says what it is.
     pub(crate) fn write(&self, folder: &Path) -> anyhow::Result<()> {
         let text = toml::to_string(self).context("cannot put the workload into TOML")?;
-        let text = format!("# What this workload is, how it is driven, and how its profile is made. Yours to edit.\n\n{text}");
+        let text = format!(
+            "# What this workload is, how it is driven, and how its profile is made. Yours to edit.\n\n{text}"
+        );
         Output::prepare(&folder.join(WORKLOAD))?.write(text.as_bytes())
     }
 
@@ -101,5 +125,8 @@ pub(crate) fn traces(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 /// The name for the next trace of a folder: `run-001.json`, `run-002.json`, …
 pub(crate) fn next_trace(folder: &Path) -> PathBuf {
     let folder = folder.join(TRACES);
-    (1u32..).map(|number| folder.join(format!("run-{number:03}.json"))).find(|path| !path.exists()).unwrap_or(folder)
+    (1u32..)
+        .map(|number| folder.join(format!("run-{number:03}.json")))
+        .find(|path| !path.exists())
+        .unwrap_or(folder)
 }

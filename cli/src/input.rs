@@ -33,7 +33,10 @@ pub(crate) fn profile(name: &Path) -> anyhow::Result<Profile> {
     }
     let path = if name.is_dir() { name.join(folder::PROFILE) } else { name.to_owned() };
     if !path.exists() && !name.to_string_lossy().contains('/') {
-        bail!("cannot read `{}`: no such file, and no shipped default (docker, podman, containerd)", name.display());
+        bail!(
+            "cannot read `{}`: no such file, and no shipped default (docker, podman, containerd)",
+            name.display()
+        );
     }
     Profile::read(&read(&path)?).with_context(|| format!("cannot read profile `{}`", path.display()))
 }

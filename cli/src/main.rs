@@ -8,12 +8,16 @@ mod doctor;
 mod exit;
 mod folder;
 mod input;
+mod learn;
 mod output;
 mod record;
+mod report;
 mod session;
 mod synth;
 mod synthesis;
 mod terminal;
+mod test;
+mod trial;
 
 /// Learns the smallest seccomp profile that still runs a workload, and proves it
 #[derive(Parser, Debug)]
@@ -25,8 +29,10 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Verb {
+    Learn(learn::Options),
     Record(record::Options),
     Synth(synth::Options),
+    Test(test::Options),
     Doctor(doctor::Options),
 }
 
@@ -34,8 +40,10 @@ fn main() -> ExitCode {
     let filter = tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false);
     filter.with_max_level(tracing::Level::WARN).init();
     let result = match Cli::parse().verb {
+        Verb::Learn(options) => learn::run(options),
         Verb::Record(options) => record::run(options),
         Verb::Synth(options) => synth::run(options),
+        Verb::Test(options) => test::run(options),
         Verb::Doctor(options) => doctor::run(options),
     };
     result.unwrap_or_else(|error| {

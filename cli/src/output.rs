@@ -56,7 +56,8 @@ impl Output {
         let unnamed = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let named = directory.join(format!(".seccomp-learn.{}", std::process::id()));
         let _ = fs::remove_file(&named);
-        let linked = nix::unistd::linkat(AT_FDCWD, &unnamed, AT_FDCWD, &named, LinkatFlags::AT_SYMLINK_FOLLOW);
+        let linked =
+            nix::unistd::linkat(AT_FDCWD, &unnamed, AT_FDCWD, &named, LinkatFlags::AT_SYMLINK_FOLLOW);
         if linked.is_err() {
             // A file system without O_TMPFILE, or no /proc: the file gets its name before it is complete.
             let mut temporary = tempfile::Builder::new().prefix(".seccomp-learn.").tempfile_in(&directory)?;
@@ -94,7 +95,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("trace.json");
         let output = Output::prepare(&path).unwrap();
-        assert!(fs::read_dir(directory.path()).unwrap().next().is_none(), "nothing is there before it is written");
+        assert!(
+            fs::read_dir(directory.path()).unwrap().next().is_none(),
+            "nothing is there before it is written"
+        );
         output.write(b"one").unwrap();
         Output::prepare(&path).unwrap().write(b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
@@ -103,7 +107,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_is_said_before_any_work() {
-        assert!(Output::prepare(Path::new("/proc/trace.json")).unwrap_err().to_string().contains("cannot write"));
+        assert!(
+            Output::prepare(Path::new("/proc/trace.json")).unwrap_err().to_string().contains("cannot write")
+        );
         assert!(Output::prepare(Path::new("/")).unwrap_err().to_string().contains("is a directory"));
         assert!(Output::prepare(Path::new("/no/such/trace.json")).is_err());
     }

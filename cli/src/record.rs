@@ -110,7 +110,8 @@ pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
     for loss in &lost {
         say(format!("lost: {loss}"));
     }
-    let unwell = !recorded.driven.exercise.is_good() || recorded.driven.end == profiler::drive::End::NeverReady;
+    let unwell =
+        !recorded.driven.exercise.is_good() || recorded.driven.end == profiler::drive::End::NeverReady;
     Ok(exit::code(if trace.losses.lost_calls() {
         exit::EVIDENCE
     } else if unwell {

@@ -33,7 +33,10 @@ impl Live {
     pub(crate) fn new(quiet: bool) -> Self {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(4));
-            bar.set_style(ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            bar.set_style(
+                ProgressStyle::with_template("{spinner} {msg}")
+                    .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+            );
             bar
         });
         Self { bar, quiet }
@@ -109,7 +112,10 @@ pub(crate) fn count(number: u64, what: &str) -> String {
 pub(crate) fn remarks(driven: &Driven) -> Vec<String> {
     let mut remarks = Vec::new();
     match (&driven.end, &driven.exit) {
-        (End::NeverReady, _) => remarks.push("the workload did not become ready in time; raise `--ready-timeout`, or look at its output".to_owned()),
+        (End::NeverReady, _) => remarks.push(
+            "the workload did not become ready in time; raise `--ready-timeout`, or look at its output"
+                .to_owned(),
+        ),
         (End::Ended, Some(exit)) if exit.code() != 0 => {
             remarks.push(format!("the command ended with exit status {}", exit.code()));
         }
@@ -126,9 +132,10 @@ pub(crate) fn remarks(driven: &Driven) -> Vec<String> {
             _ => {}
         }
     }
-    for (processes, what) in
-        [(&driven.left_over, "outlived the command and got SIGTERM"), (&driven.killed, "did not end on SIGTERM and got SIGKILL")]
-    {
+    for (processes, what) in [
+        (&driven.left_over, "outlived the command and got SIGTERM"),
+        (&driven.killed, "did not end on SIGTERM and got SIGKILL"),
+    ] {
         if !processes.is_empty() {
             let names: Vec<String> = processes.iter().map(|p| format!("{} ({})", p.comm, p.pid)).collect();
             remarks.push(format!("{} {what}", names.join(", ")));

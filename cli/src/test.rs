@@ -54,7 +54,8 @@ pub(crate) struct Options {
 
 pub(crate) fn run(mut options: Options) -> anyhow::Result<ExitCode> {
     let profile = input::profile(&options.profile)?;
-    let stored = if options.profile.is_dir() { Some(folder::Workload::read(&options.profile)?) } else { None };
+    let stored =
+        if options.profile.is_dir() { Some(folder::Workload::read(&options.profile)?) } else { None };
     let mut command = std::mem::take(&mut options.command);
     if command.is_empty() {
         let Some(stored) = &stored else {
@@ -99,10 +100,10 @@ pub(crate) fn run(mut options: Options) -> anyhow::Result<ExitCode> {
 
 fn report(options: &Options, run: u32, trial: &Trial, mode: Mode) {
     if options.json {
-        for denial in &trial.denials {
+        for denial in &trial.0.denials {
             print(denial_json(denial, run).to_string() + "\n");
         }
-        let exit = trial.driven.exit.map(confine::Exit::code);
+        let exit = trial.0.driven.exit.map(confine::Exit::code);
         let mode = match mode {
             Mode::Enforce => "enforce",
             Mode::Complain => "complain",
@@ -112,11 +113,11 @@ fn report(options: &Options, run: u32, trial: &Trial, mode: Mode) {
         print(json!({ "type": "run", "version": 1, "run": run, "mode": mode, "exit": exit, "well": trial.is_well(), "denied": denied }).to_string() + "\n");
         return;
     }
-    for remark in remarks(&trial.driven) {
+    for remark in remarks(&trial.0.driven).into_iter().chain(trial.0.remarks.iter().cloned()) {
         say(format!("warning: {remark}"));
     }
     let word = if options.complain { "would be denied" } else { "denied" };
-    for denial in &trial.denials {
+    for denial in &trial.0.denials {
         if denial.explicit_enosys {
             say(format!("answered as not implemented: {}", sentence(denial)));
         } else {
@@ -132,7 +133,10 @@ fn summary(options: &Options, denied: u32, unwell: u32, plain: bool) -> String {
         text += if plain { "; as a runtime loads it: well" } else { "; as a runtime loads it: NOT WELL" };
     }
     if let Some(bound) = harness::upper_bound(runs, denied).filter(|_| !options.complain) {
-        text += &format!("\nat 95 % confidence up to {:.0} % of such starts may still meet a denial", (bound * 100.0).ceil());
+        text += &format!(
+            "\nat 95 % confidence up to {:.0} % of such starts may still meet a denial",
+            (bound * 100.0).ceil()
+        );
     }
     text + "\n"
 }

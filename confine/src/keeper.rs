@@ -3,14 +3,16 @@
 //! Without it, the kernel answers every notified call of the workload with ENOSYS once the last listener closes:
 //! a program whose `exit_group` fails does not even end (musl's libc loops for ever). The keeper holds a copy of
 //! the listener and a socket to the listening process. A byte on the socket: the workload ended in order. Its end
-//! without a byte: the keeper kills what is in the workload's cgroup, where it was given one, and else its first
-//! process at once and every other at its next notified call, until none is left under the filter. (A call that was
-//! let go, such as a long sleep, comes to its end first.) A call that was read and not answered when the listening
-//! process died would wait for ever, so calls are read into memory that the keeper shares. The keeper is nobody's child but init's, in a session of
-//! its own, has all signals blocked and no other descriptor open.
+//! without a byte: the keeper kills what is in the workload's cgroup, where it was given one, then the first process
+//! with its descendants, and then whoever is left (daemons, without a cgroup) at its next notified call, until
+//! nobody is under the filter any more. A call that was read and not answered when the listening process died would
+//! wait for ever, so calls are read into memory that the keeper shares.
+//!
+//! The keeper is nobody's child but init's, in a session of its own, has all signals blocked and no other descriptor
+//! open.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
     ptr::null_mut,
@@ -36,23 +38,23 @@ pub fn is_keeper(pid: u32) -> bool {
 pub(crate) struct Keeper(OwnedFd);
 
 impl Keeper {
-    /// Starts one for this listener, the workload's first process, the `cgroup.kill` of its cgroup, and the
-    /// memory that calls are read into.
+    /// Starts one for this listener, the workload's first process (id and pidfd), the `cgroup.kill` of its cgroup,
+    /// and the memory that calls are read into.
     pub(crate) fn start(
         listener: BorrowedFd<'_>,
-        workload: BorrowedFd<'_>,
+        workload: (u32, BorrowedFd<'_>),
         cgroup_kill: Option<File>,
         request: &Mapping,
     ) -> io::Result<Self> {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         let cgroup = cgroup_kill.as_ref().map_or(-1, |fd| fd.as_raw_fd());
-        let kept = [theirs.as_raw_fd(), listener.as_raw_fd(), workload.as_raw_fd(), cgroup];
-        // SAFETY: both children make calls without locks and end here; the inner one is what stays, the outer
+        let kept = [theirs.as_raw_fd(), listener.as_raw_fd(), workload.1.as_raw_fd(), cgroup];
+        // SAFETY: both children make raw calls and end here (see `kill_below` for the exception); the inner one is what stays, the outer
         // one ends at once so that init inherits it.
         let outer = unsafe {
             sys::fork(|| match libc::fork() {
-                0 => keep(kept, request),
+                0 => keep(kept, workload.0, request),
                 -1 => libc::_exit(1),
                 pid => {
                     request.start::<libc::pid_t>().write_volatile(pid);
@@ -84,7 +86,7 @@ impl Keeper {
 ///
 /// # Safety
 /// Only in a process just forked.
-unsafe fn keep(kept: [RawFd; 4], request: &Mapping) -> ! {
+unsafe fn keep(kept: [RawFd; 4], first: u32, request: &Mapping) -> ! {
     let [socket, listener, workload, cgroup] = kept;
     // SAFETY: all pointers are to locals of the sizes the calls expect; nothing allocates or locks.
     unsafe {
@@ -103,9 +105,13 @@ unsafe fn keep(kept: [RawFd; 4], request: &Mapping) -> ! {
                 _ => break,
             }
         }
-        libc::syscall(libc::SYS_pidfd_send_signal, workload, libc::SIGKILL, 0, 0);
         if cgroup >= 0 {
             libc::write(cgroup, c"1".as_ptr().cast(), 1);
+        }
+        // Stopped, it makes no more children and reaps none; if that fails it has ended, and its id means nothing.
+        if libc::syscall(libc::SYS_pidfd_send_signal, workload, libc::SIGSTOP, 0, 0) == 0 {
+            kill_below(first);
+            libc::syscall(libc::SYS_pidfd_send_signal, workload, libc::SIGKILL, 0, 0);
         }
         end_caller(listener, request);
         let mut poll = libc::pollfd { fd: listener, events: libc::POLLIN, revents: 0 };
@@ -144,6 +150,45 @@ unsafe fn end_caller(listener: RawFd, request: &Mapping) {
             libc::ioctl(listener, sys::IOCTL_SEND, &raw mut response);
         }
     }
+}
+
+/// Kills the descendants of a stopped process, until none is found.
+///
+/// # Safety
+/// As [`keep`]. It allocates: this process has a single thread, and fork leaves the allocator usable.
+unsafe fn kill_below(first: u32) {
+    // A process that forks faster than it is killed ends at its next notified call all the same.
+    for _ in 0..16 {
+        let parents: Vec<(u32, u32)> = all_processes();
+        let mut found = vec![first];
+        let mut next = 0;
+        while let Some(&parent) = found.get(next) {
+            found.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+            next += 1;
+        }
+        if found.len() == 1 {
+            return;
+        }
+        for pid in found.into_iter().skip(1) {
+            // SAFETY: takes no pointer. The id was read just now from the table of processes.
+            unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
+        }
+    }
+}
+
+/// Every process that runs (no zombie), with its parent.
+fn all_processes() -> Vec<(u32, u32)> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .filter_map(|entry| {
+            let pid = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+            let stat = String::from_utf8_lossy(&stat);
+            let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+            let (state, parent) = (fields.next()?, fields.next()?.parse().ok()?);
+            (state != "Z").then_some((pid, parent))
+        })
+        .collect()
 }
 
 /// Closes all descriptors but these, so that no pipe of the parent stays open because of the keeper.

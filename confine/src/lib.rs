@@ -11,7 +11,7 @@
 //!
 //! **Invariant:** a workload under a listener never outlives it unanswered. When the process that listens dies,
 //! or drops its [`Listener`] early, the kernel would answer every notified call with ENOSYS; instead a keeper
-//! process ends the workload: the first process at once, the others at their next notified call.
+//! process ends the workload (see `keeper.rs`).
 
 mod child;
 mod entry;

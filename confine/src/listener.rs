@@ -83,7 +83,7 @@ impl Listener {
         // A later kernel may have longer structures; it writes as much as it has.
         let (request, response) = sys::notification_sizes()?;
         let request = Mapping::new(request.max(size_of::<Request>()))?;
-        let keeper = Keeper::start(fd.as_fd(), workload.pidfd(), cgroup_kill, &request)?;
+        let keeper = Keeper::start(fd.as_fd(), (workload.pid(), workload.pidfd()), cgroup_kill, &request)?;
         let response = vec![0; response.max(size_of::<Response>()).div_ceil(8)];
         // The workload's task and ours take turns on one CPU, without the scheduler in between. Since 6.6; before,
         // EINVAL, and it is only slower.

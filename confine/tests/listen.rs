@@ -319,12 +319,24 @@ fn the_keeper_is_known_as_one_and_ends_with_the_workload() {
     served.join().unwrap();
 }
 
+/// Three processes: one that calls on and on, one that is orphaned and asks what the recorder waits for, one that
+/// sleeps.
 #[test]
 #[ignore = "a workload"]
 fn role_fork_and_go_on() {
-    // SAFETY: both processes make raw calls only from here on.
-    if unsafe { libc::fork() } == 0 {
-        call(libc::SYS_getpgrp);
+    // SAFETY: all processes make raw calls only from here on.
+    unsafe {
+        if libc::fork() == 0 {
+            libc::sleep(1000);
+        }
+        if libc::fork() == 0 {
+            let parent = libc::getpid();
+            if libc::fork() != 0 {
+                exit(0);
+            }
+            while call(libc::SYS_getppid).0 == i64::from(parent) {}
+            call(libc::SYS_getpgrp);
+        }
     }
     loop {
         call(libc::SYS_getppid);
@@ -340,7 +352,12 @@ fn role_recorder() {
     loop {
         let Event::Call(call) = listener.receive(None).unwrap() else { panic!() };
         if i64::from(call.number) == libc::SYS_getpgrp {
-            println!("pids={first},{}", call.thread);
+            let threads = fs::read_dir(format!("/proc/{first}/task")).unwrap();
+            let children: String = threads
+                .map(|thread| fs::read_to_string(thread.unwrap().path().join("children")).unwrap())
+                .collect();
+            let sleeping = children.split_whitespace().next().unwrap();
+            println!("pids={first},{},{sleeping}", call.thread);
             thread::sleep(Duration::from_secs(1000));
         }
         listener.reply(call.id, Reply::Continue).unwrap();

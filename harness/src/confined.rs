@@ -47,11 +47,12 @@ pub struct Confined {
     supervisor: Option<Supervisor>,
     phase: PhaseSetter,
     report: Report,
+    never_ran: bool,
 }
 
 /// Starts a command with a profile in force. The filter and its flags in `launch` are set here.
 ///
-/// A profile that refuses `execve` itself is no error: the child has then ended (126, or by the filter's signal), and
+/// A profile that refuses `execve` itself is no error: the child has then ended (127, or by the filter's signal), and
 /// the report has the denial.
 ///
 /// # Errors
@@ -92,6 +93,7 @@ pub fn start(profile: &Profile, mut launch: Launch, mode: Mode) -> Result<Confin
             None
         }
     };
+    let mut never_ran = false;
     match child.wait_exec() {
         Ok(()) => {}
         Err(error) if exec_verdict.executes() || mode == Mode::Complain => {
@@ -107,10 +109,11 @@ pub fn start(profile: &Profile, mut launch: Launch, mode: Mode) -> Result<Confin
                 report.denials = supervisor.ledger().denials();
                 report.denials.truncate(1);
             }
+            never_ran = true;
             report.remarks.push("the profile refuses `execve`: the command never ran".to_owned());
         }
     }
-    Ok(Confined { child, supervisor, phase, report })
+    Ok(Confined { child, supervisor, phase, report, never_ran })
 }
 
 /// The flags that a runtime loads this profile with: facts about runc and crun, which set SPEC_ALLOW where the
@@ -159,10 +162,10 @@ impl Confined {
         self.phase.clone()
     }
 
-    /// Whether no process of the workload is left; never known in [`Mode::Plain`].
+    /// Whether no process of the workload is left; not known in [`Mode::Plain`] once it ran.
     #[must_use]
     pub fn ended(&self) -> bool {
-        self.supervisor.as_ref().is_some_and(Supervisor::ended)
+        self.never_ran || self.supervisor.as_ref().is_some_and(Supervisor::ended)
     }
 
     /// Stops, and says what was denied. What is left of the workload ends, except in [`Mode::Plain`].

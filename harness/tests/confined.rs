@@ -103,10 +103,31 @@ fn leave(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// Goes on in a process with a single thread, which the test runner's are not; ends as that one does.
+fn alone() {
+    // SAFETY: the child goes on with the only thread there is; the parent waits and ends.
+    unsafe {
+        let pid = libc::fork();
+        if pid == 0 {
+            return;
+        }
+        let mut status = 0;
+        assert_eq!(libc::waitpid(pid, &raw mut status, 0), pid);
+        if libc::WIFEXITED(status) {
+            leave(libc::WEXITSTATUS(status));
+        }
+        libc::kill(libc::getpid(), libc::WTERMSIG(status));
+        loop {
+            libc::pause();
+        }
+    }
+}
+
 /// Makes the calls of these numbers, without arguments, and writes what each returned.
 #[test]
 #[ignore = "a workload"]
 fn role_call() {
+    alone();
     for number in variable().split(',') {
         // SAFETY: only numbers of calls are given here that take no pointers, or that are refused.
         let answer = unsafe { libc::syscall(number.parse().unwrap(), 0, 0, 0, 0, 0, 0) };
@@ -137,7 +158,7 @@ fn a_refused_call_behaves_as_under_the_plain_filter() {
         let profile = deny(&["getppid", "getpgrp"], action, errno);
         let (got, output, denials) = same(&profile, &command);
         assert_eq!(got, exit, "{action}");
-        assert_eq!(line.is_none_or(|line| output.contains(line)), true, "{action}: {output}");
+        assert!(line.is_none_or(|line| output.contains(line)), "{action}: {output}");
         assert_eq!(denials[0].verdict, verdict, "{action}");
         assert_eq!((denials[0].name.as_str(), denials[0].count), ("getppid", 1));
         assert_eq!(denials[0].explicit_enosys, errno == Some(38), "{action}");
@@ -353,6 +374,7 @@ fn role_sigsys() {
         let context = unsafe { &*context.cast::<libc::ucontext_t>() };
         println!("{signal} {}", context.uc_mcontext.gregs[libc::REG_RAX as usize]);
     }
+    alone();
     // SAFETY: sigaction is plain data, the handler has SA_SIGINFO's form.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
@@ -421,6 +443,7 @@ fn a_workload_that_wants_a_listener_of_its_own_is_remarked_on() {
 #[ignore = "a workload"]
 #[cfg(target_arch = "x86_64")]
 fn role_compat() {
+    alone();
     let mut number: i64 = 20;
     // SAFETY: i386's getpid; the kernel clobbers r8 to r11 on this way in.
     unsafe {
@@ -444,6 +467,25 @@ fn a_foreign_abi_is_named_with_the_architecture_it_lacks() {
     assert_eq!(exit, Exit::Signal(31));
     assert_eq!((denials[0].abi, denials[0].name.as_str()), (Abi::I386, "getpid"));
     assert!(denials[0].remedy.starts_with(r#"{"architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_X86"]"#));
+}
+
+/// What containers run under lets us start commands, hand listeners over and answer them.
+#[test]
+fn it_works_under_the_default_profiles_of_engines() {
+    if !listener_works() {
+        return;
+    }
+    let program = env::current_exe().unwrap();
+    for engine in ["docker", "podman", "containerd"] {
+        let container = synth::Container::new(Abi::native_of(env::consts::ARCH).unwrap(), (6, 1));
+        let profile = synth::reference(engine).unwrap().resolve(&container);
+        for test in ["complain_names_and_carries_out", "killed_processes_end_with_all_their_threads"] {
+            let command =
+                ["env", "SECCOMP_LEARN_REQUIRE_KERNEL=1", program.to_str().unwrap(), "--exact", test];
+            let (exit, output, _) = run(&profile, &command.map(str::to_owned), Mode::Plain);
+            assert_eq!(exit, Exit::Code(0), "{engine} {test}: {output}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -15,7 +15,9 @@ const PREFIX: &str = "seccomp-learn.";
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
     /// No cgroup2 file system is mounted.
-    #[error("no cgroup v2 file system is mounted; mount one: `mount -t cgroup2 none /sys/fs/cgroup/unified`, or use `--backend notify`")]
+    #[error(
+        "no cgroup v2 file system is mounted; mount one: `mount -t cgroup2 none /sys/fs/cgroup/unified`, or use `--backend notify`"
+    )]
     NoMount,
     /// The named directory is no cgroup of version 2.
     #[error("no such cgroup `{0}`; give its directory, or its path below the cgroup v2 mount")]
@@ -82,7 +84,9 @@ pub fn processes(cgroup: &Path) -> io::Result<Vec<u32>> {
         }
         match fs::read_dir(&path) {
             Ok(entries) => {
-                pending.extend(entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+                pending.extend(
+                    entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()),
+                );
             }
             Err(error) if gone(&error) => {}
             Err(error) => return Err(error),
@@ -117,7 +121,11 @@ impl OwnCgroup {
         static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let serial = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let path = parent.join(format!("{PREFIX}{}.{serial}", std::process::id()));
-        fs::create_dir(&path).map_err(|source| CgroupError::Io { action: "make", path: path.clone(), source })?;
+        fs::create_dir(&path).map_err(|source| CgroupError::Io {
+            action: "make",
+            path: path.clone(),
+            source,
+        })?;
         Ok(Self { path })
     }
 
@@ -134,7 +142,9 @@ impl OwnCgroup {
     pub fn entrance(&self) -> Result<OwnedFd, CgroupError> {
         let path = self.path.join("cgroup.procs");
         let file = fs::OpenOptions::new().write(true).open(&path);
-        Ok(file.map_err(|source| CgroupError::Io { action: "enter", path: self.path.clone(), source })?.into())
+        Ok(file
+            .map_err(|source| CgroupError::Io { action: "enter", path: self.path.clone(), source })?
+            .into())
     }
 }
 
@@ -176,7 +186,8 @@ fn remove_left_over(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let maker = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('.').next()?.parse::<u32>().ok());
+        let maker =
+            name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('.').next()?.parse::<u32>().ok());
         if let Some(maker) = maker
             && !Path::new("/proc").join(maker.to_string()).exists()
             && processes(&entry.path()).is_ok_and(|pids| pids.is_empty())

@@ -236,7 +236,12 @@ impl Drive<'_> {
         })
     }
 
-    async fn serve(&mut self, ready: &mut Verdict, exercise: &mut Verdict, health: &mut Verdict) -> io::Result<End> {
+    async fn serve(
+        &mut self,
+        ready: &mut Verdict,
+        exercise: &mut Verdict,
+        health: &mut Verdict,
+    ) -> io::Result<End> {
         let plan = self.plan;
         if let Some(command) = &plan.ready {
             match self.until_ready(command).await? {
@@ -382,7 +387,8 @@ impl Drive<'_> {
             }
         }
         // A command that detaches itself is a service when the plan says how to drive it.
-        let service = self.plan.ready.is_some() || self.plan.exercise.is_some() || self.plan.duration.is_some();
+        let service =
+            self.plan.ready.is_some() || self.plan.exercise.is_some() || self.plan.duration.is_some();
         if self.exit.is_some() && !service {
             return Ok(true);
         }
@@ -454,7 +460,11 @@ impl Drive<'_> {
     }
 
     /// Polls a condition; an interrupt while we stop the workload ends the patience with it.
-    async fn until(&mut self, limit: Duration, condition: impl Fn(&mut Self) -> io::Result<bool>) -> io::Result<bool> {
+    async fn until(
+        &mut self,
+        limit: Duration,
+        condition: impl Fn(&mut Self) -> io::Result<bool>,
+    ) -> io::Result<bool> {
         let deadline = Instant::now() + limit;
         loop {
             self.watcher.tick(self.started.elapsed(), self.phase);

@@ -83,7 +83,8 @@ impl Place {
     pub fn signal_heads(&self, except: Option<u32>, signal: Signal) -> io::Result<Vec<Process>> {
         let processes = self.processes(except)?;
         let pids: BTreeSet<u32> = processes.iter().map(|process| process.pid).collect();
-        let heads: Vec<Process> = processes.into_iter().filter(|process| !pids.contains(&process.parent)).collect();
+        let heads: Vec<Process> =
+            processes.into_iter().filter(|process| !pids.contains(&process.parent)).collect();
         for head in &heads {
             let _ = signal::kill(raw(head.pid), signal);
         }

@@ -8,7 +8,9 @@ use std::{
 };
 
 use confine::{Filter, Launch};
-use trace::{Backend, Phase, PhaseName, Recorder as About, Startup, Target, TargetKind, Trace, mask_arguments};
+use trace::{
+    Backend, Phase, PhaseName, Recorder as About, Startup, Target, TargetKind, Trace, mask_arguments,
+};
 
 use crate::{
     Progress, Recorder,
@@ -78,7 +80,9 @@ pub enum RecordError {
         notify: String,
     },
     /// `notify` can only record what it starts.
-    #[error("backend `notify` records only commands that it starts itself; use `--backend ebpf` for a cgroup or a process ({0})")]
+    #[error(
+        "backend `notify` records only commands that it starts itself; use `--backend ebpf` for a cgroup or a process ({0})"
+    )]
     NotifyNeedsCommand(String),
     /// There is no such process.
     #[error("no such process `{0}`")]
@@ -143,7 +147,15 @@ pub fn record(request: &Request, tool: &str, observer: &mut dyn Observer) -> Res
             target.cgroup = Some(below_mount(&path)?);
             let startup = if populated { Startup::NotRecorded } else { Startup::Recorded };
             let place = Place::Cgroup(path.clone());
-            runtime.block_on(record_running(request, tool, &Watch::Cgroup(path), place, target, startup, observer))
+            runtime.block_on(record_running(
+                request,
+                tool,
+                &Watch::Cgroup(path),
+                place,
+                target,
+                startup,
+                observer,
+            ))
         }
         Subject::Process(pid) => {
             if !Path::new("/proc").join(pid.to_string()).exists() {
@@ -169,7 +181,9 @@ fn choose(request: &Request) -> Result<(Backend, String), RecordError> {
     match request.backend {
         Choice::Ebpf => ebpf::probe().map_err(Into::into).map(|()| (Backend::Ebpf, "asked for".to_owned())),
         Choice::Notify if !command => Err(RecordError::NotifyNeedsCommand("asked for".to_owned())),
-        Choice::Notify => notify::probe().map_err(Into::into).map(|()| (Backend::Notify, "asked for".to_owned())),
+        Choice::Notify => {
+            notify::probe().map_err(Into::into).map(|()| (Backend::Notify, "asked for".to_owned()))
+        }
         Choice::Auto => match ebpf() {
             Ok(()) => Ok((Backend::Ebpf, "BPF works here".to_owned())),
             Err(why) if !command => Err(RecordError::NotifyNeedsCommand(why)),
@@ -221,7 +235,8 @@ async fn record_command(
 ) -> Result<Recording, RecordError> {
     let io = |what| move |source| RecordError::Io { what, source };
     let mut target = target_of(TargetKind::Command);
-    let words: Vec<String> = launch.arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let words: Vec<String> =
+        launch.arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     target.command = mask_arguments(&words);
     let place = match &own {
         Some(own) => Place::Cgroup(own.path().to_owned()),

@@ -84,6 +84,25 @@ pub enum Verdict {
     Notify,
 }
 
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Allow => f.write_str("allowed"),
+            Self::Log => f.write_str("allowed and logged"),
+            Self::Errno(0) => f.write_str("skipped, as if it had succeeded"),
+            Self::Errno(number) => match trace::Errno::new(*number) {
+                Some(errno) => errno.fmt(f),
+                None => write!(f, "errno {number}"),
+            },
+            Self::KillThread => f.write_str("thread killed"),
+            Self::KillProcess => f.write_str("process killed"),
+            Self::Trap => f.write_str("SIGSYS"),
+            Self::Trace(_) => f.write_str("handed to a tracer"),
+            Self::Notify => f.write_str("handed to a listener"),
+        }
+    }
+}
+
 impl Verdict {
     /// What the kernel does for this return value; an action it does not know ends the process.
     #[must_use]

@@ -108,7 +108,15 @@ fn redis(folder: &Path) -> Workload {
     let port = free_port();
     let (server, cli) = (full("redis-server"), full("redis-cli"));
     let mut workload = Workload::command(&[
-        &server, "--port", &port.to_string(), "--dir", folder.to_str().unwrap(), "--save", "", "--bind", "127.0.0.1",
+        &server,
+        "--port",
+        &port.to_string(),
+        "--dir",
+        folder.to_str().unwrap(),
+        "--save",
+        "",
+        "--bind",
+        "127.0.0.1",
     ]);
     workload.ready = Some(format!("{cli} -p {port} ping | grep -q PONG"));
     workload.exercise = Some(format!(
@@ -137,7 +145,11 @@ fn nginx(folder: &Path) -> Workload {
     fs::set_permissions(folder, permissions).unwrap();
     let mut workload = Workload::command(&[&full("nginx"), "-c", file.to_str().unwrap()]);
     let url = format!("http://127.0.0.1:{port}/index.html");
-    workload.ready = Some(format!("{} -t1 -c1 -d1 {url} >/dev/null && test -s {}/nginx.pid", full("wrk"), folder.display()));
+    workload.ready = Some(format!(
+        "{} -t1 -c1 -d1 {url} >/dev/null && test -s {}/nginx.pid",
+        full("wrk"),
+        folder.display()
+    ));
     workload.exercise = Some(format!(
         "{wrk} -t1 -c8 -d1 {url} && kill -HUP $(cat {dir}/nginx.pid) && sleep 0.5 && {wrk} -t1 -c8 -d1 {url}",
         wrk = full("wrk"),
@@ -149,12 +161,14 @@ fn nginx(folder: &Path) -> Workload {
 fn git(folder: &Path) -> Workload {
     let run = |arguments: &[&str]| {
         let mut git = Command::new("/usr/bin/git");
-        git.args(["-C", folder.to_str().unwrap(), "-c", "user.name=t", "-c", "user.email=t@localhost"]).args(arguments);
+        git.args(["-C", folder.to_str().unwrap(), "-c", "user.name=t", "-c", "user.email=t@localhost"])
+            .args(arguments);
         assert!(git.output().unwrap().status.success(), "git {arguments:?}");
     };
     run(&["init", "-q", "origin"]);
     for number in 0..20 {
-        fs::write(folder.join("origin").join(format!("f{number}")), "line\n".repeat(number * 50 + 1)).unwrap();
+        fs::write(folder.join("origin").join(format!("f{number}")), "line\n".repeat(number * 50 + 1))
+            .unwrap();
     }
     run(&["-C", "origin", "add", "."]);
     run(&["-C", "origin", "commit", "-qm", "all"]);
@@ -177,7 +191,17 @@ fn sqlite(folder: &Path) -> Workload {
 }
 
 fn openssl(_: &Path) -> Workload {
-    Workload::command(&[&full("openssl"), "speed", "-seconds", "1", "-bytes", "1024", "-multi", "2", "sha256"])
+    Workload::command(&[
+        &full("openssl"),
+        "speed",
+        "-seconds",
+        "1",
+        "-bytes",
+        "1024",
+        "-multi",
+        "2",
+        "sha256",
+    ])
 }
 
 fn tar(folder: &Path) -> Workload {
@@ -209,14 +233,23 @@ fn busybox(folder: &Path) -> Workload {
         fs::create_dir_all(lists.join("partial")).unwrap();
         let apt = |arguments: &[&str]| {
             let mut apt = Command::new("apt-get");
-            apt.args(["-qq", "-oAPT::Architecture=i386", "-oAPT::Architectures=i386", "-oAPT::Sandbox::User=root"]);
+            apt.args([
+                "-qq",
+                "-oAPT::Architecture=i386",
+                "-oAPT::Architectures=i386",
+                "-oAPT::Sandbox::User=root",
+            ]);
             apt.arg(format!("-oDir::State::Lists={}", lists.display())).args(arguments).current_dir(&store);
             let output = apt.output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         };
         apt(&["update"]);
         apt(&["download", "busybox-static"]);
-        let package = fs::read_dir(&store).unwrap().flatten().map(|e| e.path()).find(|p| p.extension() == Some("deb".as_ref()));
+        let package = fs::read_dir(&store)
+            .unwrap()
+            .flatten()
+            .map(|e| e.path())
+            .find(|p| p.extension() == Some("deb".as_ref()));
         let mut unpack = Command::new("dpkg");
         unpack.arg("-x").arg(package.unwrap()).arg(store.join("root"));
         assert!(unpack.status().unwrap().success());

@@ -31,7 +31,8 @@ pub fn follow(command: &[String], cgroup: Option<&Path>, folder: &Path) -> (Seen
     if let Some(cgroup) = cgroup {
         strace.arg(crate::cli::own_program("enter-cgroup")).arg(cgroup);
     }
-    let status = strace.args(command).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let status =
+        strace.args(command).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     let text = String::from_utf8_lossy(&std::fs::read(&log).unwrap()).into_owned();
     (parse(&text, cgroup.is_some()), status.unwrap().success())
 }
@@ -105,7 +106,7 @@ pub fn parse(log: &str, entered: bool) -> Seen {
 /// strace prints some calls under glibc's name.
 fn kernel_name(abi: Abi, name: &str) -> &str {
     match (abi, name) {
-        (_, "umount" ) if abi == Abi::X86_64 => "umount2",
+        (_, "umount") if abi == Abi::X86_64 => "umount2",
         (Abi::I386, "fcntl64") if abi.number("fcntl64").is_none() => "fcntl",
         _ => name,
     }

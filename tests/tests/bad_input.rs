@@ -98,7 +98,9 @@ fn profiles_that_are_none() {
     let folder = tempfile::tempdir().unwrap();
     let bad = folder.path().join("bad.json");
     let rule = |names: &str, rest: &str| {
-        format!("{{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"syscalls\":[{{\"names\":[{names}],\"action\":\"SCMP_ACT_ALLOW\"{rest}}}]}}")
+        format!(
+            "{{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"syscalls\":[{{\"names\":[{names}],\"action\":\"SCMP_ACT_ALLOW\"{rest}}}]}}"
+        )
     };
     for (text, culprit) in [
         ("".to_owned(), "bad.json"),
@@ -126,7 +128,10 @@ fn a_missing_permission_is_named() {
     let unprivileged = |backend: &str| -> Finished {
         let mut command = Command::new("setpriv");
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(&own);
-        command.args(["record", "--backend", backend, "-o"]).arg(folder.path().join(backend)).args(["--", "/bin/true"]);
+        command
+            .args(["record", "--backend", backend, "-o"])
+            .arg(folder.path().join(backend))
+            .args(["--", "/bin/true"]);
         command.output().unwrap().into()
     };
     check(unprivileged("ebpf"), 2, "CAP_BPF");

@@ -14,6 +14,7 @@ use std::{
 
 use engine::{Daemon, Engine, good, text};
 use seccomp_learn_tests::{cache, cli, programs::free_port, require};
+use trace::Abi;
 
 /// What the tests share: made once, by whoever comes first.
 static DEMO: LazyLock<Demo> = LazyLock::new(Demo::make);
@@ -173,6 +174,17 @@ impl Drop for Container<'_> {
     fn drop(&mut self) {
         let _ = self.engine.command().args(["rm", "--force", &self.name]).output();
     }
+}
+
+#[test]
+fn blocks_as_many_known_attacks_as_dockers_default() {
+    require!("debootstrap", "/usr/bin/python3");
+    let blocked = |profile: &synth::Profile| synth::attack_score(profile, Abi::X86_64).unwrap().blocked();
+    let container = synth::Container::new(Abi::X86_64, (6, 18));
+    let default = blocked(&synth::reference("docker").unwrap().resolve(&container));
+    let learned = blocked(&synth::Profile::read(&fs::read(&DEMO.profile).unwrap()).unwrap());
+    println!("{learned} known attacks are blocked, by Docker's default {default}");
+    assert!(learned >= default, "{learned} known attacks are blocked, by Docker's default {default}");
 }
 
 #[test]

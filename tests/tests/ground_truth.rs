@@ -51,8 +51,13 @@ fn by_ebpf(program: &Program) -> Trace {
     let trace = read_trace(&output);
     let recorded = entered(&trace);
     let invented: Vec<_> = recorded.difference(&seen.calls).collect();
-    let missed: Vec<_> = seen.calls.difference(&recorded).filter(|call| !seen.only_unfinished.contains(call)).collect();
-    assert!(invented.is_empty() && missed.is_empty(), "{}: recorded only {invented:?}, strace only {missed:?}", program.name);
+    let missed: Vec<_> =
+        seen.calls.difference(&recorded).filter(|call| !seen.only_unfinished.contains(call)).collect();
+    assert!(
+        invented.is_empty() && missed.is_empty(),
+        "{}: recorded only {invented:?}, strace only {missed:?}",
+        program.name
+    );
     assert!(recorded.len() > 10, "{}: only {} calls", program.name, recorded.len());
     println!("{}: {} syscalls, ebpf and strace agree", program.name, recorded.len());
     trace
@@ -78,15 +83,19 @@ fn by_notify(program: &Program, ebpf: &Trace) {
         })
     };
     let (a, b) = (entered(ebpf), entered(&trace));
-    let mut different: Vec<_> =
-        a.symmetric_difference(&b).filter(|call| !is_excepted(ebpf, call) && call.1 != "restart_syscall").collect();
+    let mut different: Vec<_> = a
+        .symmetric_difference(&b)
+        .filter(|call| !is_excepted(ebpf, call) && call.1 != "restart_syscall")
+        .collect();
     if !different.is_empty() && workload.ready.is_none() {
         let varying = strace::varying(&workload.command, folder.path(), 10);
         different.retain(|call| !varying.contains(*call));
     } else if !different.is_empty() {
         let again: Vec<Trace> = (0..4).map(|_| by_ebpf(program)).collect();
-        different.retain(|call| again.iter().all(|trace| entered(trace).contains(*call)) == a.contains(*call)
-            && again.iter().any(|trace| entered(trace).contains(*call)) == a.contains(*call));
+        different.retain(|call| {
+            again.iter().all(|trace| entered(trace).contains(*call)) == a.contains(*call)
+                && again.iter().any(|trace| entered(trace).contains(*call)) == a.contains(*call)
+        });
     }
     assert!(different.is_empty(), "{}: only one of ebpf and notify saw {different:?}", program.name);
     println!("{}: {} syscalls by notify", program.name, b.len());
@@ -95,7 +104,9 @@ fn by_notify(program: &Program, ebpf: &Trace) {
 fn check(name: &str) {
     let program = PROGRAMS.iter().find(|program| program.name == name).unwrap();
     require!("strace");
-    if let Some(missing) = program.needs.iter().find(|needed| seccomp_learn_tests::programs::which(needed).is_none()) {
+    if let Some(missing) =
+        program.needs.iter().find(|needed| seccomp_learn_tests::programs::which(needed).is_none())
+    {
         return skip(&format!("{name} needs `{missing}`"));
     }
     cache();

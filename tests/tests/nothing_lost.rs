@@ -57,7 +57,11 @@ fn rare_calls_are_all_there() {
     for (name, after) in [("getpriority", 0), ("sched_get_priority_max", 10_000), ("getsid", 25_000)] {
         let row = trace.syscalls.iter().find(|row| row.name == name).unwrap_or_else(|| panic!("no {name}"));
         assert_eq!(row.calls, 1);
-        assert!(row.first.after_ms >= after && row.first.after_ms < after + 2_000, "{name} at {} ms", row.first.after_ms);
+        assert!(
+            row.first.after_ms >= after && row.first.after_ms < after + 2_000,
+            "{name} at {} ms",
+            row.first.after_ms
+        );
         assert_eq!(row.first.comm, "rare-calls");
     }
 }
@@ -65,7 +69,11 @@ fn rare_calls_are_all_there() {
 fn attached_programs() -> BTreeSet<String> {
     let output = Command::new("bpftool").args(["prog", "show"]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.lines().filter(|line| line.contains(": ")).filter_map(|line| line.split(':').next()).map(str::to_owned).collect()
+    text.lines()
+        .filter(|line| line.contains(": "))
+        .filter_map(|line| line.split(':').next())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn left_over_cgroups() -> Vec<String> {
@@ -94,7 +102,8 @@ fn a_killed_recorder_leaves_nothing_and_ebpf_workloads_go_on() {
         recorder.arg(folder.path().join("t.json")).args(["--", "/bin/sh", "-c", &line]).stderr(Stdio::null());
         let mut recorder = recorder.spawn().unwrap();
         std::thread::sleep(Duration::from_millis(wait));
-        let cgroup = left_over_cgroups().into_iter().find(|path| path.contains(&format!(".{}.", recorder.id())));
+        let cgroup =
+            left_over_cgroups().into_iter().find(|path| path.contains(&format!(".{}.", recorder.id())));
         let started = cgroup.as_ref().is_some_and(|path| {
             let pids = fs::read_to_string(Path::new(path).join("cgroup.procs")).unwrap_or_default();
             pids.lines().any(|pid| {
@@ -121,7 +130,8 @@ fn a_killed_recorder_leaves_nothing_and_ebpf_workloads_go_on() {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         let ours = left_over_cgroups().into_iter().filter(|path| {
-            let maker = path.rsplit("seccomp-learn.").next().and_then(|rest| rest.split('.').next()).unwrap_or("");
+            let maker =
+                path.rsplit("seccomp-learn.").next().and_then(|rest| rest.split('.').next()).unwrap_or("");
             !Path::new("/proc").join(maker).exists()
         });
         if ours.count() == 0 && attached_programs().is_subset(&programs) {
@@ -166,9 +176,15 @@ fn an_interrupted_recording_is_complete() {
     for (backend, signal) in [("ebpf", libc::SIGINT), ("ebpf", libc::SIGTERM), ("notify", libc::SIGINT)] {
         let folder = tempfile::tempdir().unwrap();
         let output = folder.path().join("t.json");
-        let recorder = seccomp_learn_tests::cli::Recorder::start(
-            ["--backend", backend, "-o", output.to_str().unwrap(), "--", "/bin/sleep", "60"],
-        );
+        let recorder = seccomp_learn_tests::cli::Recorder::start([
+            "--backend",
+            backend,
+            "-o",
+            output.to_str().unwrap(),
+            "--",
+            "/bin/sleep",
+            "60",
+        ]);
         std::thread::sleep(Duration::from_millis(300));
         recorder.signal(signal);
         recorder.wait().expect_code(0);
@@ -202,7 +218,8 @@ fn a_cgroup_and_a_process_that_already_run_are_recorded_late() {
         // The children that the shell makes meanwhile are in it.
         assert!(calls(&trace, "clock_nanosleep") >= 5, "{target:?}");
         assert!(calls(&trace, "execve") >= 5, "{target:?}");
-        let synth = run(["synth", output.to_str().unwrap(), "-o", folder.path().join("p.json").to_str().unwrap()]);
+        let synth =
+            run(["synth", output.to_str().unwrap(), "-o", folder.path().join("p.json").to_str().unwrap()]);
         let synth = synth.expect_code(3);
         assert!(synth.stderr.contains("--without-startup"), "{}", synth.stderr);
         assert!(!folder.path().join("p.json").exists());

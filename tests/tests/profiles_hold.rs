@@ -48,12 +48,17 @@ fn check(name: &str) {
     let allowed = allowed(&learned);
     println!("{name}: {} syscalls allowed", allowed.len());
 
-    let mut arguments: Vec<String> = ["test", "--json", "--runs", "20", learned.to_str().unwrap()].map(str::to_owned).into();
+    let mut arguments: Vec<String> =
+        ["test", "--json", "--runs", "20", learned.to_str().unwrap()].map(str::to_owned).into();
     arguments.extend(workload.arguments());
     let finished = run(&arguments).expect_code(0);
     let result = lines(&finished.stdout);
     let last = result.last().unwrap();
-    assert_eq!((&last["type"], &last["runs"], &last["denied"]), (&"result".into(), &20.into(), &0.into()), "{last}");
+    assert_eq!(
+        (&last["type"], &last["runs"], &last["denied"]),
+        (&"result".into(), &20.into(), &0.into()),
+        "{last}"
+    );
 
     // The profile of a program that does next to nothing, without any margin.
     let other = folder.path().join("other");
@@ -63,12 +68,16 @@ fn check(name: &str) {
     let mut arguments: Vec<String> = ["test", "--json", other].map(str::to_owned).into();
     arguments.extend(workload.arguments());
     let finished = run(&arguments).expect_code(1);
-    let denials: Vec<Value> = lines(&finished.stdout).into_iter().filter(|line| line["type"] == "denial").collect();
+    let denials: Vec<Value> =
+        lines(&finished.stdout).into_iter().filter(|line| line["type"] == "denial").collect();
     assert!(!denials.is_empty(), "{}", finished.stdout);
     for denial in &denials {
         let call = denial["name"].as_str().unwrap();
         // A call that the program's own profile has and the foreign one has not, or has with a condition.
-        assert!(!foreign.contains(call) || denial["abi"] != "x86_64", "{name}: {call} is allowed, but was reported: {denial}");
+        assert!(
+            !foreign.contains(call) || denial["abi"] != "x86_64",
+            "{name}: {call} is allowed, but was reported: {denial}"
+        );
         assert!(denial["comm"].as_str().is_some_and(|comm| !comm.is_empty()));
         assert!(denial["pid"].as_u64().is_some_and(|pid| pid > 0));
     }

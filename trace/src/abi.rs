@@ -216,9 +216,11 @@ impl Abi {
         let id = match self {
             Self::X86_64 => name.parse::<x86_64::Sysno>().ok().map(|sysno| sysno.id()),
             Self::I386 => name.parse::<x86::Sysno>().ok().map(|sysno| sysno.id()),
-            Self::Aarch64 => {
-                name.parse::<aarch64::Sysno>().ok().map(|sysno| sysno.id()).filter(|id| !matches!(id, 403..=423))
-            }
+            Self::Aarch64 => name
+                .parse::<aarch64::Sysno>()
+                .ok()
+                .map(|sysno| sysno.id())
+                .filter(|id| !matches!(id, 403..=423)),
             Self::Arm => name.parse::<arm::Sysno>().ok().map(|sysno| sysno.id()),
             Self::X32 => {
                 if let Some((number, _)) = X32_ONLY.iter().find(|(_, own)| *own == name) {

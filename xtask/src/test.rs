@@ -63,7 +63,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     }
     let (reader, writer) = std::io::pipe().context("could not make a pipe")?;
     let mut command = system::cargo()?;
-    command.args(["test", "--workspace", "--no-fail-fast"]).args(&options.arguments);
+    command.args(["test", "--no-fail-fast"]);
+    if !options.arguments.iter().any(|word| word.starts_with("-p") || word.starts_with("--package")) {
+        command.arg("--workspace");
+    }
+    command.args(&options.arguments);
     command.args(["--", "--show-output"]).stdin(Stdio::null());
     command.stdout(writer.try_clone().context("could not make a pipe")?).stderr(writer);
     if options.require_kernel {

@@ -49,7 +49,8 @@ impl Counts {
         for row in 0..ROWS {
             let Some(call) = Call::of_row(row) else { continue };
             let cells = tables.cells.get(&row, 0).map_err(failed(maps::CELLS))?;
-            for Plain(cell) in cells.iter().filter(|Plain(cell)| cell.phases != 0) {
+            // A call may return on a CPU on which it was never entered.
+            for Plain(cell) in cells.iter().filter(|Plain(cell)| *cell != Cell::default()) {
                 counts.calls.entry(call).or_default().add(cell);
             }
         }

@@ -131,6 +131,11 @@ impl Workload {
         self.child.id()
     }
 
+    /// How many threads it has; libtest may have made one. Each is in a call while the part is at its gate.
+    pub(crate) fn threads(&self) -> u64 {
+        fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().count() as u64
+    }
+
     /// Waits until the part says this word on a line of its own.
     pub(crate) fn await_report(&mut self, word: &str) {
         let stderr = self.child.stderr.as_mut().unwrap();

@@ -6,8 +6,10 @@ use anyhow::{Context as _, bail};
 const PT_DYNAMIC: u32 = 2;
 const PT_INTERP: u32 = 3;
 const DT_NEEDED: u64 = 1;
+/// What the C library reads before it loads name-service modules: there when a look-up of users or hosts is linked.
+const NAME_SERVICE: &[u8] = b"/etc/nsswitch.conf";
 
-/// Refuses an executable that asks for a loader or for a shared library.
+/// Refuses an executable that asks for a loader, for a shared library or for name-service modules.
 pub(super) fn check_static(file: &[u8]) -> anyhow::Result<()> {
     if file.get(..6) != Some(b"\x7fELF\x02\x01") {
         bail!("not a 64-bit little-endian ELF file");
@@ -30,6 +32,9 @@ pub(super) fn check_static(file: &[u8]) -> anyhow::Result<()> {
             }
             _ => {}
         }
+    }
+    if file.windows(NAME_SERVICE.len()).any(|window| window == NAME_SERVICE) {
+        bail!("it looks up users or hosts, for which the C library loads modules of the system it runs on");
     }
     Ok(())
 }

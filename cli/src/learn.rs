@@ -1,0 +1,323 @@
+//! `learn`: records a workload, makes its profile, and proves it, in rounds, into one folder.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use harness::{Denial, Mode};
+use profiler::{Request, Subject, drive::Plan};
+use synth::Synthesis;
+use trace::{Trace, mask_arguments};
+
+use crate::{
+    exit, folder, input,
+    output::Output,
+    record::TOOL,
+    report::{Proof, Report},
+    session::{Backend, Life, duration},
+    synth::{Risks, say_summary, synthesize},
+    synthesis::Choices,
+    terminal::{Live, count, losses, print, remarks, say},
+    trial::{Trial, sentence, trial},
+};
+
+/// Record a workload, make its profile and prove it, into one folder
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// The workload's folder: evidence, profile, reasons, report. An existing one gains a run
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+
+    /// How the calls are seen
+    #[arg(long, value_enum, default_value_t)]
+    backend: Backend,
+
+    /// How many confined starts without a denial are the proof
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+
+    /// How often the profile may be mended after a denial
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    rounds: u32,
+
+    /// Judge the workload with this command after it was driven: an exit status alone proves little
+    #[arg(long, value_name = "CMD")]
+    health_cmd: Option<String>,
+
+    /// Empty the workload's caches with this command: the last proof is then one cold and one warm start
+    #[arg(long, value_name = "CMD")]
+    reset: Option<String>,
+
+    /// Stop each start after this time
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    duration: Option<Duration>,
+
+    #[command(flatten)]
+    life: Life,
+
+    #[command(flatten)]
+    choices: Choices,
+
+    #[command(flatten)]
+    risks: Risks,
+
+    /// Say nothing but errors and the result
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// The command; an existing folder has its own
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let mut session = Session::open(options)?;
+    if let Err(code) = session.record()? {
+        return Ok(code);
+    }
+    let Ok(mut made) = session.synthesize()? else { return Ok(exit::code(exit::EVIDENCE)) };
+    // All refusals at once: what would be refused is named and executed.
+    let complain = session.start(&made, Mode::Complain)?;
+    session.step("complain", &complain);
+    if session.mend(&complain.0.denials) {
+        let Ok(again) = session.synthesize()? else { return Ok(exit::code(exit::EVIDENCE)) };
+        made = again;
+    }
+    let mut proof = Proof::default();
+    for round in 0..=session.options.rounds {
+        proof = Proof { mended: round, ..Proof::default() };
+        let mut mended = false;
+        for _ in 0..session.options.runs {
+            let trial = session.start(&made, Mode::Enforce)?;
+            session.step("enforce", &trial);
+            proof.add(&trial);
+            if session.mend(&trial.0.denials) {
+                mended = true;
+                break;
+            }
+        }
+        if !mended {
+            break;
+        }
+        let Ok(again) = session.synthesize()? else { return Ok(exit::code(exit::EVIDENCE)) };
+        made = again;
+        proof.out_of_rounds = round == session.options.rounds;
+    }
+    session.prove_plain(&made, &mut proof)?;
+    let report = session.write(&made, &proof)?;
+    print(report.headline());
+    say(format!("wrote {}", session.options.output.display()));
+    Ok(exit::code(if proof.is_good() { exit::YES } else { exit::NO }))
+}
+
+/// What `learn` works on.
+struct Session {
+    options: Options,
+    command: Vec<OsString>,
+    workload: folder::Workload,
+    plan: Plan,
+    merged: Option<Trace>,
+}
+
+impl Session {
+    fn open(mut options: Options) -> anyhow::Result<Self> {
+        let mut command = std::mem::take(&mut options.command);
+        let existing = options.output.join(folder::WORKLOAD).exists();
+        let mut workload =
+            if existing { folder::Workload::read(&options.output)? } else { folder::Workload::default() };
+        if command.is_empty() {
+            if !existing {
+                bail!("no command to learn; give one after `--`");
+            }
+            command = workload.command()?;
+        }
+        let words: Vec<String> = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        let masked = mask_arguments(&words);
+        if existing && workload.target.command != masked {
+            bail!(
+                "`{}` holds the evidence of another command (`{}`); choose another folder with `-o`",
+                options.output.display(),
+                workload.target.command.join(" ")
+            );
+        }
+        options.life.or_stored(&workload.life);
+        options.health_cmd = options.health_cmd.take().or_else(|| workload.life.health.clone());
+        options.reset = options.reset.take().or_else(|| workload.life.reset.clone());
+        workload.target.command = masked;
+        workload.life = folder::Life {
+            ready: options.life.ready.clone(),
+            exercise: options.life.exercise.clone(),
+            health: options.health_cmd.clone(),
+            reset: options.reset.clone(),
+        };
+        workload.synthesis = options.choices.clone();
+        // Before any work: the command is there, the folder can be written.
+        confine::resolve(command.first().map_or_else(Default::default, OsString::as_os_str))?;
+        let traces = options.output.join(folder::TRACES);
+        fs::create_dir_all(&traces)
+            .with_context(|| format!("cannot write `{}`", options.output.display()))?;
+        Output::prepare(&folder::next_trace(&options.output))?;
+        let plan = options.life.plan(options.health_cmd.clone(), options.duration);
+        Ok(Self { options, command, workload, plan, merged: None })
+    }
+
+    /// Records one more run. The outer error is a failure, the inner one an answer.
+    fn record(&mut self) -> anyhow::Result<Result<(), ExitCode>> {
+        let request = Request {
+            subject: Subject::Command(self.command.clone()),
+            backend: self.options.backend.into(),
+            plan: self.plan.clone(),
+        };
+        let mut live = Live::new(self.options.quiet);
+        let recorded = profiler::record(&request, TOOL, &mut live);
+        live.clear();
+        let recorded = recorded.inspect_err(|_| self.remove_if_new())?;
+        for remark in remarks(&recorded.driven) {
+            say(format!("warning: {remark}"));
+        }
+        for loss in losses(&recorded.trace.losses) {
+            say(format!("lost: {loss}"));
+        }
+        if recorded.driven.end == profiler::drive::End::Interrupted {
+            say("error: interrupted; nothing was learned");
+            self.remove_if_new();
+            return Ok(Err(exit::code(exit::FAILED)));
+        }
+        if !recorded.driven.exercise.is_good()
+            || !recorded.driven.health.is_good()
+            || !recorded.driven.ready.is_good()
+        {
+            say(
+                "error: the workload was not well while it was recorded, without any profile; mend that first",
+            );
+            self.remove_if_new();
+            return Ok(Err(exit::code(exit::NO)));
+        }
+        let mut bytes = Vec::new();
+        recorded.trace.write(&mut bytes)?;
+        Output::prepare(&folder::next_trace(&self.options.output))?.write(&bytes)?;
+        self.workload.write(&self.options.output)?;
+        let calls = recorded.trace.syscalls.iter().map(|row| row.calls).sum();
+        self.say(format!(
+            "record      {}, {}",
+            count(recorded.trace.syscalls.len() as u64, "syscall"),
+            count(calls, "call")
+        ));
+        self.merged = Some(input::merged(std::slice::from_ref(&self.options.output))?);
+        Ok(Ok(()))
+    }
+
+    /// A folder that holds nothing yet is not left behind.
+    fn remove_if_new(&self) {
+        let _ = fs::remove_dir(self.options.output.join(folder::TRACES));
+        let _ = fs::remove_dir(&self.options.output);
+    }
+
+    fn synthesize(&self) -> anyhow::Result<Result<Synthesis, ExitCode>> {
+        let Some(merged) = &self.merged else { bail!("nothing was recorded") };
+        let mut how = self.options.choices.options()?;
+        how.without_startup = self.options.risks.without_startup;
+        how.accept_incomplete = self.options.risks.accept_incomplete;
+        how.allow = self.workload.added.iter().map(Into::into).collect();
+        let made = synthesize(merged, &how)?;
+        if let Ok(made) = &made
+            && !self.options.quiet
+        {
+            say_summary(made);
+        }
+        Ok(made)
+    }
+
+    fn start(&self, made: &Synthesis, mode: Mode) -> anyhow::Result<Trial> {
+        trial(&made.profile, &self.command, mode, &self.plan)
+    }
+
+    /// Adds what was refused and is not added yet; says whether the profile must be made anew.
+    ///
+    /// What the ceiling refuses stays refused: it was added once, and the guard took it out again.
+    fn mend(&mut self, denials: &[Denial]) -> bool {
+        let before = self.workload.added.len();
+        for denial in denials {
+            let known = self
+                .workload
+                .added
+                .iter()
+                .any(|added| (added.abi, &added.syscall) == (denial.abi, &denial.name));
+            let recorded = self
+                .merged
+                .iter()
+                .flat_map(|trace| &trace.syscalls)
+                .any(|row| (row.abi, &row.name) == (denial.abi, &denial.name) && row.calls > 0);
+            if known || recorded {
+                continue;
+            }
+            let why =
+                format!("refused in a confined start, in {}, to {}", denial.phase.as_str(), denial.comm);
+            self.workload.added.push(folder::Added { syscall: denial.name.clone(), abi: denial.abi, why });
+        }
+        self.workload.added.sort();
+        self.workload.added.len() > before
+    }
+
+    /// The last proof: the profile as a runtime loads it, cold and warm where there is something to empty.
+    fn prove_plain(&self, made: &Synthesis, proof: &mut Proof) -> anyhow::Result<()> {
+        let mut starts = vec!["plain"];
+        if let Some(reset) = &self.options.reset {
+            let status =
+                Command::new("/bin/sh").args(["-c", reset]).status().context("cannot run `--reset`")?;
+            if !status.success() {
+                bail!("`--reset` failed: {status}");
+            }
+            starts = vec!["plain, cold", "plain, warm"];
+        }
+        for name in starts {
+            let trial = self.start(made, Mode::Plain)?;
+            self.step(name, &trial);
+            proof.plain.push((name, trial.is_well()));
+        }
+        Ok(())
+    }
+
+    fn write(&self, made: &Synthesis, proof: &Proof) -> anyhow::Result<Report> {
+        let Some(merged) = &self.merged else { bail!("nothing was recorded") };
+        let report = Report::new(merged, made, proof, &self.workload);
+        let put = |name: &str, text: &str| {
+            Output::prepare(&Path::new(&self.options.output).join(name))?.write(text.as_bytes())
+        };
+        put(folder::PROFILE, &made.profile.to_json())?;
+        put(folder::EVIDENCE, &made.evidence.to_json())?;
+        put(folder::REPORT, &report.markdown())?;
+        self.workload.write(&self.options.output)?;
+        Ok(report)
+    }
+
+    fn step(&self, name: &str, trial: &Trial) {
+        if self.options.quiet {
+            return;
+        }
+        let denied = trial.refused().count() as u64;
+        let health = if trial.is_well() { "well" } else { "NOT WELL" };
+        say(format!(
+            "{name:<11} {}, {health}",
+            if denied == 0 { "no denial".to_owned() } else { count(denied, "denial") }
+        ));
+        for remark in remarks(&trial.0.driven).into_iter().chain(trial.0.remarks.iter().cloned()) {
+            say(format!("  warning: {remark}"));
+        }
+        for denial in trial.refused() {
+            say(format!("  {}", sentence(denial)));
+        }
+    }
+
+    fn say(&self, line: String) {
+        if !self.options.quiet {
+            say(line);
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! The report of `learn`: answers the operator's question first, then says how little the proof proves.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use synth::{Finding, Level, Reason, SeccompData, Synthesis, Verdict};
+use trace::{Abi, Row, Trace};
+
+use crate::{
+    folder::Workload,
+    input,
+    terminal::{count, losses, thousands},
+    trial::Trial,
+};
+
+/// What the confined starts showed.
+#[derive(Debug, Default)]
+pub(crate) struct Proof {
+    /// How often the profile was mended before these starts.
+    pub(crate) mended: u32,
+    /// Whether the profile was mended once more after the last round, so that the newest one was not tried.
+    pub(crate) out_of_rounds: bool,
+    /// Starts with every denial named.
+    pub(crate) starts: u32,
+    /// Of these, those with a denial.
+    pub(crate) denied: u32,
+    /// Of these, those that were not well.
+    pub(crate) unwell: u32,
+    /// What was refused, by name: how it was answered, and how often.
+    pub(crate) refused: BTreeMap<String, (Verdict, u64)>,
+    /// The starts as a runtime loads the profile, and whether they were well.
+    pub(crate) plain: Vec<(&'static str, bool)>,
+}
+
+impl Proof {
+    /// Takes a start into account.
+    pub(crate) fn add(&mut self, trial: &Trial) {
+        self.starts += 1;
+        self.denied += u32::from(trial.refused().next().is_some());
+        self.unwell += u32::from(!trial.is_well());
+        for denial in trial.refused() {
+            let entry = self.refused.entry(denial.name.clone()).or_insert((denial.verdict, 0));
+            entry.1 = entry.1.saturating_add(denial.count);
+        }
+    }
+
+    /// Whether the newest profile was tried, refused nothing, and the workload was well.
+    pub(crate) fn is_good(&self) -> bool {
+        !self.out_of_rounds
+            && self.starts > 0
+            && self.denied == 0
+            && self.unwell == 0
+            && self.plain.iter().all(|(_, well)| *well)
+    }
+}
+
+/// What the engines' default profile would have done to the recorded calls.
+struct RuntimeDefault {
+    name: String,
+    refused: Vec<String>,
+    unimplemented: Vec<String>,
+}
+
+impl RuntimeDefault {
+    /// Judges every call that succeeded by the compiled default. The arguments are not recorded, so a call that the
+    /// default allows under a condition counts as allowed.
+    fn judge(trace: &Trace) -> Option<Self> {
+        let reference = synth::reference("runtime-default")?;
+        let container = input::container();
+        let profile = reference.resolve(&container);
+        let program = synth::compile(&profile, container.native, synth::CompileOptions::default()).ok()?;
+        let allowed = profile.allowed();
+        let mut default = Self {
+            name: format!("{} {}", reference.name, reference.provenance()),
+            refused: Vec::new(),
+            unimplemented: Vec::new(),
+        };
+        for row in trace.syscalls.iter().filter(|row| row.calls > 0 && row.succeeded()) {
+            let judged = synth::simulate(&program, &SeccompData::call(row.abi, row.number, [0; 6])).ok()?;
+            if judged.executes() || (allowed.contains(row.name.as_str()) && row.abi == container.native) {
+                continue;
+            }
+            let list = if judged == Verdict::Errno(trace::Errno::ENOSYS.number()) {
+                &mut default.unimplemented
+            } else {
+                &mut default.refused
+            };
+            list.push(label(row, container.native));
+        }
+        Some(default)
+    }
+}
+
+fn label(row: &Row, native: Abi) -> String {
+    if row.abi == native { row.name.clone() } else { format!("{} ({})", row.name, row.abi) }
+}
+
+/// The report.
+pub(crate) struct Report {
+    headline: String,
+    body: String,
+}
+
+impl Report {
+    pub(crate) fn new(trace: &Trace, made: &Synthesis, proof: &Proof, workload: &Workload) -> Self {
+        let headline = headline(trace, made, proof, workload);
+        Self { body: body(trace, made, proof, workload), headline }
+    }
+
+    /// The answer, in plain text.
+    pub(crate) fn headline(&self) -> &str {
+        &self.headline
+    }
+
+    /// The whole report.
+    pub(crate) fn markdown(&self) -> String {
+        let quoted: String = self.headline.lines().map(|line| format!("{line}\n\n")).collect();
+        format!("# Seccomp profile: what was learned\n\n{quoted}{}", self.body)
+    }
+}
+
+fn headline(trace: &Trace, made: &Synthesis, proof: &Proof, workload: &Workload) -> String {
+    let mut text = String::new();
+    if let Some(default) = RuntimeDefault::judge(trace) {
+        let list = if default.refused.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", default.refused.join(", "))
+        };
+        let _ = writeln!(
+            text,
+            "RuntimeDefault ({}) would refuse {} that succeeded{list}.",
+            default.name,
+            count(default.refused.len() as u64, "call"),
+        );
+        if !default.unimplemented.is_empty() {
+            let _ = writeln!(
+                text,
+                "It answers {} with ENOSYS, and so does this profile: programs fall back.",
+                default.unimplemented.join(", ")
+            );
+        }
+    }
+    let health = match (proof.unwell, &workload.life.health) {
+        (0, Some(_)) => "health green".to_owned(),
+        (0, None) => "the workload well (no --health-cmd was given)".to_owned(),
+        (unwell, _) => format!("{unwell} of them not well"),
+    };
+    let refused = if proof.refused.is_empty() {
+        "nothing".to_owned()
+    } else {
+        let names: Vec<String> = proof
+            .refused
+            .iter()
+            .map(|(name, (verdict, times))| format!("{name} ({verdict}, {} times)", thousands(*times)))
+            .collect();
+        names.join(", ")
+    };
+    let _ = writeln!(
+        text,
+        "This profile refused {refused} in {}, {health}.",
+        count(u64::from(proof.starts), "confined start")
+    );
+    for (name, well) in &proof.plain {
+        let _ =
+            writeln!(text, "As a runtime loads it ({name}): {}.", if *well { "well" } else { "NOT WELL" });
+    }
+    if proof.out_of_rounds {
+        text.push_str("It was mended after the last round and has not been tried since: run `learn` again, or give more --rounds.\n");
+    }
+    let counts = made.evidence.counts;
+    let _ = writeln!(
+        text,
+        "It allows {} of which {} were observed; {} are there for the container runtime alone.",
+        count(counts.allowed as u64, "syscall"),
+        counts.observed,
+        counts.allowed.saturating_sub(counts.allowed_without_runtime),
+    );
+    if let Some(bound) = harness::upper_bound(proof.starts, proof.denied) {
+        let _ = writeln!(
+            text,
+            "How little that proves: at 95 % confidence up to {:.0} % of such starts may still meet a denial; other uses of the workload were not tried.",
+            (bound * 100.0).ceil()
+        );
+    }
+    text
+}
+
+fn body(trace: &Trace, made: &Synthesis, proof: &Proof, workload: &Workload) -> String {
+    let mut text = String::from("\n## The workload\n\n");
+    let recorder = &trace.recorder;
+    let _ = writeln!(text, "- command: `{}`", workload.target.command.join(" "));
+    let _ = writeln!(
+        text,
+        "- recorded with `{:?}` on Linux {} ({}), {}",
+        recorder.backend,
+        recorder.kernel,
+        recorder.arch,
+        count(trace.runs, "run")
+    );
+    let phases: Vec<&str> = trace.phases.iter().map(|phase| phase.name.as_str()).collect();
+    let _ = writeln!(text, "- phases: {}", phases.join(", "));
+    match &trace.target.gpu_driver {
+        Some(driver) => drop(writeln!(text, "- GPU driver: {} {}", driver.vendor, driver.version)),
+        None => text.push_str("- no GPU driver was loaded: this profile says nothing about a GPU\n"),
+    }
+    let lost = losses(&trace.losses);
+    let _ = writeln!(
+        text,
+        "- lost while recording: {}",
+        if lost.is_empty() { "nothing".to_owned() } else { lost.join("; ") }
+    );
+    for perturbation in &recorder.perturbations {
+        let _ = writeln!(text, "- the recording changed the workload: {perturbation}");
+    }
+
+    text.push_str("\n## Findings\n\n");
+    let findings: Vec<&Finding> =
+        made.evidence.findings.iter().filter(|finding| finding.level() > Level::Note).collect();
+    for finding in &findings {
+        let _ = writeln!(text, "- {}", finding.message());
+    }
+    if findings.is_empty() {
+        text.push_str("None that needs a look.\n");
+    }
+    let notes: Vec<&Finding> =
+        made.evidence.findings.iter().filter(|finding| finding.level() == Level::Note).collect();
+    if !notes.is_empty() {
+        text.push_str("\nTo know:\n\n");
+        for note in notes {
+            let _ = writeln!(text, "- {}", note.message());
+        }
+    }
+    if proof.mended > 0 || !workload.added.is_empty() {
+        text.push_str("\n## Added after a denial\n\n");
+        for added in &workload.added {
+            let _ = writeln!(text, "- `{}` ({}): {}", added.syscall, added.abi, added.why);
+        }
+    }
+
+    text.push_str("\n## Rules\n\n| syscall | when | why |\n|---|---|---|\n");
+    for rule in &made.evidence.rules {
+        let reasons: Vec<String> = rule.reasons.iter().map(reason).collect();
+        let when = if rule.when.len() > 3 {
+            format!("{} alternatives", rule.when.len())
+        } else {
+            rule.when.join(" or ")
+        };
+        let _ = writeln!(text, "| `{}` | {when} | {} |", rule.syscall, reasons.join("; "));
+    }
+    text.push_str(
+        "\n## What this profile does not promise\n\n\
+         It holds for what was driven while it was recorded. Log rotation, certificate renewal, running out of memory, a \
+         driver reset and whatever else was not exercised may need calls that it refuses. It decides by syscall, not by \
+         file, device or driver command, which seccomp cannot see.\n",
+    );
+    text
+}
+
+fn reason(reason: &Reason) -> String {
+    match reason {
+        Reason::Observed { calls, phases, first, .. } => {
+            let phases: Vec<&str> = phases.iter().map(|phase| phase.as_str()).collect();
+            format!("{} in {}, first by {}", count(*calls, "call"), phases.join(", "), first.comm)
+        }
+        Reason::Added { why, .. } => format!("added: {why}"),
+        Reason::Always { why } => format!("*not observed*: every program needs it ({why})"),
+        Reason::Fallback { of, .. } => format!("*not observed*: called where {of} is answered with ENOSYS"),
+        Reason::Sibling { of, .. } => {
+            let of: Vec<&str> = of.iter().map(String::as_str).collect();
+            format!("*not observed*: stands for {} elsewhere", of.join(", "))
+        }
+        Reason::Portable { why } => format!("*not observed*: {why}"),
+        Reason::Runtime { runtime } => format!("*not observed*: {runtime} calls it"),
+    }
+}
