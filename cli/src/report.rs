@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use synth::{Finding, Level, Reason, SeccompData, Synthesis, Verdict};
-use trace::{Abi, Row, Trace};
+use trace::{Abi, Backend, Row, Trace};
 
 use crate::{
     folder::Workload,
@@ -188,11 +188,11 @@ fn headline(trace: &Trace, made: &Synthesis, proof: &Proof, workload: &Workload)
 fn body(trace: &Trace, made: &Synthesis, proof: &Proof, workload: &Workload) -> String {
     let mut text = String::from("\n## The workload\n\n");
     let recorder = &trace.recorder;
-    let _ = writeln!(text, "- command: `{}`", workload.target.command.join(" "));
+    let _ = writeln!(text, "- command: `{}`", workload.target.command.join(" ").replace('\n', " ⏎ "));
     let _ = writeln!(
         text,
-        "- recorded with `{:?}` on Linux {} ({}), {}",
-        recorder.backend,
+        "- recorded with `{}` on Linux {} ({}), {}",
+        backend(recorder.backend),
         recorder.kernel,
         recorder.arch,
         count(trace.runs, "run")
@@ -239,7 +239,12 @@ fn body(trace: &Trace, made: &Synthesis, proof: &Proof, workload: &Workload) -> 
 
     text.push_str("\n## Rules\n\n| syscall | when | why |\n|---|---|---|\n");
     for rule in &made.evidence.rules {
-        let reasons: Vec<String> = rule.reasons.iter().map(reason).collect();
+        let mut reasons: Vec<String> =
+            rule.reasons.iter().filter(|reason| !reason.is_runtime()).map(reason).collect();
+        let runtimes: Vec<&str> = rule.reasons.iter().filter_map(runtime).collect();
+        if !runtimes.is_empty() && !rule.observed {
+            reasons.push(format!("*not observed*: the container runtime calls it ({})", runtimes.join(", ")));
+        }
         let when = if rule.when.len() > 3 {
             format!("{} alternatives", rule.when.len())
         } else {
@@ -254,6 +259,13 @@ fn body(trace: &Trace, made: &Synthesis, proof: &Proof, workload: &Workload) -> 
          file, device or driver command, which seccomp cannot see.\n",
     );
     text
+}
+
+const fn backend(backend: Backend) -> &'static str {
+    match backend {
+        Backend::Ebpf => "ebpf",
+        Backend::Notify => "notify",
+    }
 }
 
 fn reason(reason: &Reason) -> String {
@@ -271,5 +283,12 @@ fn reason(reason: &Reason) -> String {
         }
         Reason::Portable { why } => format!("*not observed*: {why}"),
         Reason::Runtime { runtime } => format!("*not observed*: {runtime} calls it"),
+    }
+}
+
+fn runtime(reason: &Reason) -> Option<&str> {
+    match reason {
+        Reason::Runtime { runtime } => Some(runtime),
+        _ => None,
     }
 }

@@ -68,10 +68,14 @@ pub fn start(profile: &Profile, mut launch: Launch, mode: Mode) -> Result<Confin
         Mode::Enforce | Mode::Complain => Filter::Listen(rewritten),
     };
     let mut report = Report::default();
-    if !original.unknown.is_empty() {
+    // A name that is refused anyway is no loss.
+    let allowed = profile.allowed();
+    let lost: Vec<&str> =
+        original.unknown.iter().map(String::as_str).filter(|name| allowed.contains(name)).collect();
+    if !lost.is_empty() {
         report.remarks.push(format!(
-            "this host's libseccomp does not know `{}`: their entries are not in the filter",
-            original.unknown.join("`, `")
+            "this host's libseccomp does not know `{}`, which the profile allows: here they are refused",
+            lost.join("`, `")
         ));
     }
     let phase = PhaseSetter::default();

@@ -27,7 +27,7 @@ pub struct Seen {
 pub fn follow(command: &[String], cgroup: Option<&Path>, folder: &Path) -> (Seen, bool) {
     let log = folder.join("strace.log");
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-o"]).arg(&log).arg("--");
+    strace.args(["-f", "-o"]).arg(&log).arg("--");
     if let Some(cgroup) = cgroup {
         strace.arg(crate::cli::own_program("enter-cgroup")).arg(cgroup);
     }

@@ -364,19 +364,18 @@ fn sleep() {
     }
 }
 
-/// Returns from signal handlers, which "return" what the interrupted call returned.
+/// Returns from signal handlers, which "return" what the interrupted call returned: each time, a call is
+/// interrupted by a signal that it lets through.
 fn signals() {
     gate();
     handle(libc::SIGALRM);
-    for _ in 0..10 {
-        let soon = libc::itimerval {
-            it_interval: libc::timeval { tv_sec: 0, tv_usec: 0 },
-            it_value: libc::timeval { tv_sec: 0, tv_usec: 2000 },
-        };
-        // SAFETY: the timer's value outlives the call.
-        unsafe {
-            libc::syscall(libc::SYS_setitimer, libc::ITIMER_REAL, &raw const soon, 0);
-            libc::pause();
+    let (blocked, none): (u64, u64) = (1 << (libc::SIGALRM - 1), 0);
+    // SAFETY: the kernel's signal sets are 8 bytes, and outlive the calls.
+    unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_BLOCK, &raw const blocked, 0, 8);
+        for _ in 0..10 {
+            libc::syscall(libc::SYS_tgkill, libc::getpid(), libc::gettid(), libc::SIGALRM);
+            libc::syscall(libc::SYS_rt_sigsuspend, &raw const none, 8);
         }
     }
 }
