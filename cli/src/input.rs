@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use synth::{Container, Profile};
+use synth::{Container, Evidence, Profile};
 use trace::{Abi, Trace};
 
 use crate::{folder, output::read};
@@ -39,6 +39,16 @@ pub(crate) fn profile(name: &Path) -> anyhow::Result<Profile> {
         );
     }
     Profile::read(&read(&path)?).with_context(|| format!("cannot read profile `{}`", path.display()))
+}
+
+/// The evidence of a profile in a workload folder; a lone file's says nothing about what the user runs now.
+pub(crate) fn evidence(name: &Path) -> anyhow::Result<Option<Evidence>> {
+    let path = name.join(folder::EVIDENCE);
+    if !name.is_dir() || !path.exists() {
+        return Ok(None);
+    }
+    let evidence = Evidence::read(&read(&path)?);
+    evidence.map(Some).with_context(|| format!("cannot read evidence `{}`", path.display()))
 }
 
 /// A container on this host, as an engine starts it with its default capabilities.

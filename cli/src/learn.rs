@@ -24,7 +24,7 @@ use crate::{
     synth::{Risks, say_summary, synthesize},
     synthesis::Choices,
     terminal::{Live, count, losses, print, remarks, say},
-    trial::{Trial, sentence, trial},
+    trial::{Bearing, Setting, Trial, above_ceiling, sentence, trial},
 };
 
 /// Record a workload, make its profile and prove it, into one folder
@@ -85,7 +85,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
     // All refusals at once: what would be refused is named and executed.
     let complain = session.start(&made, Mode::Complain)?;
     session.step("complain", &complain);
-    if session.mend(&complain.0.denials) {
+    if session.mend(&complain.run.denials) {
         let Ok(again) = session.synthesize()? else { return Ok(exit::code(exit::EVIDENCE)) };
         made = again;
     }
@@ -97,7 +97,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
             let trial = session.start(&made, Mode::Enforce)?;
             session.step("enforce", &trial);
             proof.add(&trial);
-            if session.mend(&trial.0.denials) {
+            if session.mend(&trial.run.denials) {
                 mended = true;
                 break;
             }
@@ -170,6 +170,7 @@ impl Session {
     /// Records one more run. The outer error is a failure, the inner one an answer.
     fn record(&mut self) -> anyhow::Result<Result<(), ExitCode>> {
         let request = Request {
+            stdout_is_ours: true,
             subject: Subject::Command(self.command.clone()),
             backend: self.options.backend.into(),
             plan: self.plan.clone(),
@@ -235,7 +236,14 @@ impl Session {
     }
 
     fn start(&self, made: &Synthesis, mode: Mode) -> anyhow::Result<Trial> {
-        trial(&made.profile, &self.command, mode, &self.plan)
+        let setting = Setting {
+            profile: &made.profile,
+            command: &self.command,
+            plan: &self.plan,
+            above_ceiling: &above_ceiling(&made.evidence),
+            stdout_is_ours: true,
+        };
+        trial(&setting, mode)
     }
 
     /// Adds what was refused and is not added yet; says whether the profile must be made anew.
@@ -301,17 +309,20 @@ impl Session {
         if self.options.quiet {
             return;
         }
-        let denied = trial.refused().count() as u64;
+        let denied = trial.refused(Bearing::Denial).count() as u64;
         let health = if trial.is_well() { "well" } else { "NOT WELL" };
         say(format!(
             "{name:<11} {}, {health}",
             if denied == 0 { "no denial".to_owned() } else { count(denied, "denial") }
         ));
-        for remark in remarks(&trial.0.driven).into_iter().chain(trial.0.remarks.iter().cloned()) {
+        for remark in remarks(&trial.run.driven).into_iter().chain(trial.run.remarks.iter().cloned()) {
             say(format!("  warning: {remark}"));
         }
-        for denial in trial.refused() {
+        for denial in trial.refused(Bearing::Denial) {
             say(format!("  {}", sentence(denial)));
+        }
+        for denial in trial.refused(Bearing::AboveCeiling) {
+            say(format!("  refused by the ceiling: {}", sentence(denial)));
         }
     }
 

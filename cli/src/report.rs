@@ -1,6 +1,9 @@
 //! The report of `learn`: answers the operator's question first, then says how little the proof proves.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use synth::{Finding, Level, Reason, SeccompData, Synthesis, Verdict};
 use trace::{Abi, Backend, Row, Trace};
@@ -9,7 +12,7 @@ use crate::{
     folder::Workload,
     input,
     terminal::{count, losses, thousands},
-    trial::Trial,
+    trial::{Bearing, Trial},
 };
 
 /// What the confined starts showed.
@@ -27,6 +30,8 @@ pub(crate) struct Proof {
     pub(crate) unwell: u32,
     /// What was refused, by name: how it was answered, and how often.
     pub(crate) refused: BTreeMap<String, (Verdict, u64)>,
+    /// What was refused because the ceiling took it out of the profile.
+    pub(crate) above_ceiling: BTreeSet<String>,
     /// The starts as a runtime loads the profile, and whether they were well.
     pub(crate) plain: Vec<(&'static str, bool)>,
 }
@@ -35,9 +40,10 @@ impl Proof {
     /// Takes a start into account.
     pub(crate) fn add(&mut self, trial: &Trial) {
         self.starts += 1;
-        self.denied += u32::from(trial.refused().next().is_some());
+        self.denied += u32::from(trial.refused(Bearing::Denial).next().is_some());
         self.unwell += u32::from(!trial.is_well());
-        for denial in trial.refused() {
+        self.above_ceiling.extend(trial.refused(Bearing::AboveCeiling).map(|denial| denial.name.clone()));
+        for denial in trial.refused(Bearing::Denial) {
             let entry = self.refused.entry(denial.name.clone()).or_insert((denial.verdict, 0));
             entry.1 = entry.1.saturating_add(denial.count);
         }
@@ -146,7 +152,7 @@ fn headline(trace: &Trace, made: &Synthesis, proof: &Proof, workload: &Workload)
         (unwell, _) => format!("{unwell} of them not well"),
     };
     let refused = if proof.refused.is_empty() {
-        "nothing".to_owned()
+        "0 calls".to_owned()
     } else {
         let names: Vec<String> = proof
             .refused
@@ -160,6 +166,16 @@ fn headline(trace: &Trace, made: &Synthesis, proof: &Proof, workload: &Workload)
         "This profile refused {refused} in {}, {health}.",
         count(u64::from(proof.starts), "confined start")
     );
+    if !proof.above_ceiling.is_empty() {
+        let names: Vec<&str> = proof.above_ceiling.iter().map(String::as_str).collect();
+        let _ = writeln!(
+            text,
+            "Not counted: {}, which the ceiling ({}) refuses and the workload {}; `--ceiling none` would allow it.",
+            names.join(", "),
+            made.evidence.options.ceiling.name,
+            if proof.unwell == 0 { "did without" } else { "may need" },
+        );
+    }
     for (name, well) in &proof.plain {
         let _ =
             writeln!(text, "As a runtime loads it ({name}): {}.", if *well { "well" } else { "NOT WELL" });

@@ -10,7 +10,7 @@ use crate::{
     exit, folder, input,
     session::{Life, duration},
     terminal::{print, remarks, say},
-    trial::{Trial, denial_json, sentence, trial},
+    trial::{Bearing, Setting, Trial, above_ceiling, denial_json, sentence, trial},
 };
 
 /// Run a command with a profile enforced, and name each denial
@@ -66,18 +66,27 @@ pub(crate) fn run(mut options: Options) -> anyhow::Result<ExitCode> {
         options.health_cmd = options.health_cmd.or_else(|| stored.life.health.clone());
     }
     let plan = options.life.plan(options.health_cmd.clone(), options.duration);
+    let above_ceiling =
+        input::evidence(&options.profile)?.map(|evidence| above_ceiling(&evidence)).unwrap_or_default();
+    let setting = Setting {
+        profile: &profile,
+        command: &command,
+        plan: &plan,
+        above_ceiling: &above_ceiling,
+        stdout_is_ours: options.json,
+    };
     let mode = if options.complain { Mode::Complain } else { Mode::Enforce };
     let mut denied_runs = 0u32;
     let mut unwell_runs = 0u32;
     for run in 1..=options.runs {
-        let trial = trial(&profile, &command, mode, &plan)?;
-        denied_runs += u32::from(trial.refused().next().is_some());
+        let trial = trial(&setting, mode)?;
+        denied_runs += u32::from(trial.refused(Bearing::Denial).next().is_some());
         unwell_runs += u32::from(!trial.is_well());
         report(&options, run, &trial, mode);
     }
     let mut plain_is_well = true;
     if !options.no_plain && !options.complain {
-        let trial = trial(&profile, &command, Mode::Plain, &plan)?;
+        let trial = trial(&setting, Mode::Plain)?;
         plain_is_well = trial.is_well();
         report(&options, options.runs + 1, &trial, Mode::Plain);
     }
@@ -100,28 +109,30 @@ pub(crate) fn run(mut options: Options) -> anyhow::Result<ExitCode> {
 
 fn report(options: &Options, run: u32, trial: &Trial, mode: Mode) {
     if options.json {
-        for denial in &trial.0.denials {
-            print(denial_json(denial, run).to_string() + "\n");
+        for denial in &trial.run.denials {
+            print(denial_json(denial, trial.bearing(denial), run).to_string() + "\n");
         }
-        let exit = trial.0.driven.exit.map(confine::Exit::code);
+        let exit = trial.run.driven.exit.map(confine::Exit::code);
         let mode = match mode {
             Mode::Enforce => "enforce",
             Mode::Complain => "complain",
             Mode::Plain => "plain",
         };
-        let denied = trial.refused().count();
+        let denied = trial.refused(Bearing::Denial).count();
         print(json!({ "type": "run", "version": 1, "run": run, "mode": mode, "exit": exit, "well": trial.is_well(), "denied": denied }).to_string() + "\n");
         return;
     }
-    for remark in remarks(&trial.0.driven).into_iter().chain(trial.0.remarks.iter().cloned()) {
+    for remark in remarks(&trial.run.driven).into_iter().chain(trial.run.remarks.iter().cloned()) {
         say(format!("warning: {remark}"));
     }
     let word = if options.complain { "would be denied" } else { "denied" };
-    for denial in &trial.0.denials {
-        if denial.explicit_enosys {
-            say(format!("answered as not implemented: {}", sentence(denial)));
-        } else {
-            print(format!("{word}: {}\n        to allow it: {}\n", sentence(denial), denial.remedy));
+    for denial in &trial.run.denials {
+        match trial.bearing(denial) {
+            Bearing::Enosys => say(format!("answered as not implemented: {}", sentence(denial))),
+            Bearing::AboveCeiling => say(format!("refused by the ceiling: {}", sentence(denial))),
+            Bearing::Denial => {
+                print(format!("{word}: {}\n        to allow it: {}\n", sentence(denial), denial.remedy));
+            }
         }
     }
 }

@@ -1,9 +1,6 @@
 //! One confined start from beginning to end: driven as a recording is, then judged by its denials.
 
-use std::{
-    ffi::OsString,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use confine::Launch;
 use profiler::{
@@ -27,17 +24,17 @@ pub struct Run {
     pub remarks: Vec<String>,
 }
 
-/// Starts a command with the profile in force, carries the plan out, and stops it.
+/// Starts a command with the profile in force, carries the plan out, and stops it. The launch's cgroup and filter are
+/// set here.
 ///
 /// # Errors
 /// See [`HarnessError`]; the workload has ended then.
 pub async fn run(
     profile: &Profile,
-    command: &[OsString],
+    mut launch: Launch,
     mode: Mode,
     plan: &Plan,
 ) -> Result<Run, HarnessError> {
-    let mut launch = Launch::new(command)?;
     // A cgroup of its own finds daemons too; where none can be had, orphans are handed to us.
     let own = OwnCgroup::create().ok();
     let place = match own.as_ref().and_then(|own| Some((own, own.entrance().ok()?))) {

@@ -3,6 +3,7 @@
 
 use std::{
     ffi::OsString,
+    os::fd::AsFd,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -54,6 +55,8 @@ pub struct Request {
     pub backend: Choice,
     /// What to do with the workload between start and stop.
     pub plan: Plan,
+    /// Our standard output is for the result: the command's goes to standard error.
+    pub stdout_is_ours: bool,
 }
 
 /// A recording that could not be made.
@@ -132,7 +135,12 @@ pub fn record(request: &Request, tool: &str, observer: &mut dyn Observer) -> Res
     let (backend, reason) = choose(request)?;
     match &request.subject {
         Subject::Command(command) => {
-            let (launch, own) = prepare(command, backend)?;
+            let (mut launch, own) = prepare(command, backend)?;
+            if request.stdout_is_ours {
+                let stderr = std::io::stderr().as_fd().try_clone_to_owned();
+                let what = "cannot hand on standard error";
+                launch.stdout = Some(stderr.map_err(|source| RecordError::Io { what, source })?);
+            }
             observer.chosen(backend, &reason);
             runtime.block_on(record_command(request, tool, backend, launch, own, observer))
         }

@@ -27,7 +27,7 @@ pub struct Seen {
 pub fn follow(command: &[String], cgroup: Option<&Path>, folder: &Path) -> (Seen, bool) {
     let log = folder.join("strace.log");
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-o"]).arg(&log).arg("--");
+    strace.args(["-f", "-n", "-qq", "-o"]).arg(&log).arg("--");
     if let Some(cgroup) = cgroup {
         strace.arg(crate::cli::own_program("enter-cgroup")).arg(cgroup);
     }
@@ -48,18 +48,11 @@ pub fn parse(log: &str, entered: bool) -> Seen {
     for line in log.lines() {
         let Some((pid, rest)) = line.split_once(' ') else { continue };
         let rest = rest.trim_start();
-        if let Some(notice) = rest.strip_prefix("[ Process PID=") {
-            // "[ Process PID=4711 runs in 32 bit mode. ]"
-            let abi = if notice.contains("32 bit") {
-                Abi::I386
-            } else if notice.contains("x32") {
-                Abi::X32
-            } else {
-                Abi::X86_64
-            };
-            mode.insert(pid, abi);
-            continue;
-        }
+        // "[  59] execve(…": the number tells the ABI, except where all of them share it.
+        let (number, rest) = match rest.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
+            Some((number, rest)) => (number.trim().parse::<u32>().ok(), rest),
+            None => (None, rest),
+        };
         if let Some(resumed) = rest.strip_prefix("<... ") {
             if let Some(call) = open.remove(pid) {
                 if resumed.contains("ERESTART") {
@@ -82,7 +75,13 @@ pub fn parse(log: &str, entered: bool) -> Seen {
                 continue;
             }
         }
-        let abi = mode.get(pid).copied().unwrap_or(Abi::X86_64);
+        let named = |abi: &Abi| number.is_some_and(|number| abi.number(name) == Some(number));
+        let abi = match (named(&Abi::X86_64), named(&Abi::I386)) {
+            (true, false) => Abi::X86_64,
+            (false, true) => Abi::I386,
+            _ => mode.get(pid).copied().unwrap_or(Abi::X86_64),
+        };
+        mode.insert(pid, abi);
         // strace names by number what its tables do not have; both sides are brought to the same name.
         let name = match name.strip_prefix("syscall_0x").and_then(|hex| u32::from_str_radix(hex, 16).ok()) {
             Some(number) => abi.name(number).to_string(),
@@ -125,13 +124,24 @@ mod tests {
 
     #[test]
     fn a_log_is_read() {
-        let log = "1 execve(\"/enter\", [\"enter\"]) = 0\n1 write(3, \"0\", 1) = 1\n1 execve(\"/x\", [\"x\"]) = 0\n\
-                   1 [ Process PID=1 runs in 32 bit mode. ]\n1 brk(NULL) = 0\n2 futex(0x1, FUTEX_WAIT <unfinished ...>\n\
-                   1 nanosleep(0x1 <unfinished ...>\n1 <... nanosleep resumed>) = ? ERESTART_RESTARTBLOCK (x)\n\
-                   1 --- SIGCHLD {si_signo=SIGCHLD} ---\n1 exit_group(0) = ?\n1 +++ exited with 0 +++\n";
+        let log = "1 [  59] execve(\"/enter\", [\"enter\"]) = 0\n1 [   1] write(3, \"0\", 1) = 1\n\
+                   1 [  59] execve(\"/x\", [\"x\"]) = 0\n1 [  45] brk(NULL) = 0\n\
+                   2 [ 202] futex(0x1, FUTEX_WAIT <unfinished ...>\n1 [ 162] nanosleep(0x1 <unfinished ...>\n\
+                   1 [ 162] <... nanosleep resumed>) = ? ERESTART_RESTARTBLOCK (x)\n1 [ 439] faccessat2(0) = 0\n\
+                   1 --- SIGCHLD {si_signo=SIGCHLD} ---\n1 [ 252] exit_group(0) = ?\n1 +++ exited with 0 +++\n";
         let seen = parse(log, true);
         let names: Vec<String> = seen.calls.iter().map(|(abi, name)| format!("{abi} {name}")).collect();
-        assert_eq!(names, ["x86_64 execve", "x86_64 futex", "i386 brk", "i386 exit_group", "i386 nanosleep"]);
+        assert_eq!(
+            names,
+            [
+                "x86_64 execve",
+                "x86_64 futex",
+                "i386 brk",
+                "i386 exit_group",
+                "i386 faccessat2",
+                "i386 nanosleep"
+            ]
+        );
         assert_eq!(seen.only_unfinished.len(), 1);
         assert_eq!(seen.restarted.len(), 1);
     }

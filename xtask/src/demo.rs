@@ -107,7 +107,7 @@ fn fresh(folder: &Path, inputs: &str, make: impl FnOnce(&Path) -> anyhow::Result
 fn build() -> anyhow::Result<PathBuf> {
     system::note("building seccomp-learn (release)");
     let mut build = system::cargo()?;
-    system::run(build.args(["build", "--quiet", "--release", "--package", "seccomp-learn"]))?;
+    system::run(build.args(["build", "--release", "--package", "seccomp-learn"]))?;
     Ok(system::target()?.join("release/seccomp-learn"))
 }
 
