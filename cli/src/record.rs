@@ -66,7 +66,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
         _ => Subject::Command(options.target.command),
     };
     let plan = options.life.plan(None, options.duration);
-    let stdout_is_ours = options.output == PathBuf::from("-");
+    let stdout_is_ours = options.output.as_os_str() == "-";
     let request = Request { subject, backend: options.backend.into(), plan, stdout_is_ours };
     let mut live = Live::new(options.quiet);
     let recorded = profiler::record(&request, TOOL, &mut live);

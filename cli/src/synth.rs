@@ -46,8 +46,7 @@ pub(crate) struct Risks {
 
 pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
     let merged = input::merged(&options.traces)?;
-    let beside =
-        (options.output != PathBuf::from("-")).then(|| options.output.with_extension("evidence.json"));
+    let beside = (options.output.as_os_str() != "-").then(|| options.output.with_extension("evidence.json"));
     let profile = Output::prepare(&options.output)?;
     let evidence = beside.as_deref().map(Output::prepare).transpose()?;
     let mut how = options.choices.options()?;

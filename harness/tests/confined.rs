@@ -496,7 +496,9 @@ async fn a_whole_start_is_driven_and_judged() {
     let profile = deny(&["mkdir"], "SCMP_ACT_ERRNO", Some(30));
     let command: Vec<_> = shell("mkdir /tmp/never 2>/dev/null; exit 3").iter().map(Into::into).collect();
     let plan = profiler::drive::Plan::default();
-    let run = seccomp_learn_harness::run(&profile, &command, Mode::Enforce, &plan).await.unwrap();
+    let run = seccomp_learn_harness::run(&profile, Launch::new(&command).unwrap(), Mode::Enforce, &plan)
+        .await
+        .unwrap();
     assert_eq!(run.driven.exit, Some(Exit::Code(3)));
     assert_eq!(run.denials.len(), 1);
     assert_eq!((run.denials[0].name.as_str(), run.denials[0].verdict), ("mkdir", Verdict::Errno(30)));

@@ -28,7 +28,8 @@ const fn program(package: &'static str, program: &'static str) -> Need {
 }
 
 /// What the end-to-end tests run; none of it is needed to build.
-const PROGRAMS: [Need; 16] = [
+const PROGRAMS: [Need; 17] = [
+    program("bpftool", "bpftool"),
     program("crun", "crun"),
     program("debootstrap", "debootstrap"),
     program("docker.io", "dockerd"),
