@@ -2,15 +2,6 @@
 //!
 //! These tests use the real thing or say why they cannot: a test that finds something missing prints the reason
 //! and passes, unless `SECCOMP_LEARN_REQUIRE_KERNEL` is set; then it fails.
-#![allow(missing_docs, clippy::missing_panics_doc, reason = "test support")]
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "test support: a failure here is a test's failure"
-)]
 
 pub mod cgroup;
 pub mod cli;

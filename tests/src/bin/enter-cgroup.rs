@@ -1,6 +1,5 @@
 //! `enter-cgroup DIRECTORY CMD…`: moves itself into a cgroup and becomes the command. Nothing stands between the
 //! write that moves it and the exec.
-#![allow(clippy::unwrap_used, reason = "test support: it fails loudly")]
 
 use std::{ffi::CString, fs::OpenOptions, io::Write, os::unix::ffi::OsStringExt, path::PathBuf};
 

@@ -1,5 +1,4 @@
 //! `many-calls TOTAL PROCESSES THREADS`: exactly TOTAL getppid calls, made by all threads of all processes at once.
-#![allow(clippy::unwrap_used, reason = "test support: it fails loudly")]
 
 use std::{process::Command, sync::Barrier, thread};
 

@@ -1,5 +1,4 @@
 //! `rare-calls SECONDS…`: a different rare call at each of these seconds after its start, then the end.
-#![allow(clippy::unwrap_used, reason = "test support: it fails loudly")]
 
 use std::time::{Duration, Instant};
 

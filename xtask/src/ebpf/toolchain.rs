@@ -95,7 +95,9 @@ fn linker(store: &Path) -> anyhow::Result<PathBuf> {
     system::note(&format!("installing bpf-linker {LINKER_VERSION} into {}", store.display()));
     let mut install = system::cargo()?;
     clean(&mut install);
-    install.args(["install", "--quiet", "--locked", "--force", "--root"]).arg(store).arg("--target-dir");
+    // Not optimized: LLVM, which does the work, comes compiled with the compiler.
+    install.args(["install", "--quiet", "--locked", "--force", "--debug", "--root"]);
+    install.arg(store).arg("--target-dir");
     install.arg(store.join("bpf-linker")).arg(format!("bpf-linker@{LINKER_VERSION}"));
     system::run(&mut install).context("bpf-linker could not be had from the package registry")?;
     // What it was compiled from is of no use any more.
