@@ -156,6 +156,7 @@ impl Session {
             health: options.health_cmd.clone(),
             reset: options.reset.clone(),
         };
+        options.choices.or_stored(&workload.synthesis);
         workload.synthesis = options.choices.clone();
         // Before any work: the command is there, the folder can be written.
         confine::resolve(command.first().map_or_else(Default::default, OsString::as_os_str))?;

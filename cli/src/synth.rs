@@ -8,7 +8,7 @@ use synth::{Level, Synthesis};
 use trace::Trace;
 
 use crate::{
-    exit, input,
+    exit, folder, input,
     output::Output,
     synthesis::Choices,
     terminal::{count, say},
@@ -44,12 +44,19 @@ pub(crate) struct Risks {
     pub(crate) accept_incomplete: bool,
 }
 
-pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(mut options: Options) -> anyhow::Result<ExitCode> {
     let merged = input::merged(&options.traces)?;
+    let mut added = Vec::new();
+    for folder in options.traces.iter().filter(|path| path.is_dir()) {
+        let workload = folder::Workload::read(folder)?;
+        options.choices.or_stored(&workload.synthesis);
+        added.extend(workload.added.iter().map(Into::into));
+    }
     let beside = (options.output.as_os_str() != "-").then(|| options.output.with_extension("evidence.json"));
     let profile = Output::prepare(&options.output)?;
     let evidence = beside.as_deref().map(Output::prepare).transpose()?;
     let mut how = options.choices.options()?;
+    how.allow = added;
     how.without_startup = options.risks.without_startup;
     how.accept_incomplete = options.risks.accept_incomplete;
     let made = match synthesize(&merged, &how)? {

@@ -8,44 +8,46 @@ use synth::Options;
 
 use crate::input;
 
-/// How a profile is made from traces.
+/// How a profile is made from traces. What is not said here is what the workload's folder says, else the default.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Choices {
-    /// What is allowed beyond what was observed
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) margin: Margin,
+    /// What is allowed beyond what was observed [default: portable]
+    #[arg(long, value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) margin: Option<Margin>,
 
-    /// Whose own calls, made between loading the filter and starting the program, are allowed
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) runtime: Runtime,
+    /// Whose own calls, made between loading the filter and starting the program, are allowed [default: auto]
+    #[arg(long, value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) runtime: Option<Runtime>,
 
-    /// What no rule may exceed: `runtime-default`, `none`, or a profile's file
-    #[arg(long, value_name = "CEILING", default_value = "runtime-default")]
-    pub(crate) ceiling: Ceiling,
+    /// What no rule may exceed: `runtime-default`, `none`, or a profile's file [default: runtime-default]
+    #[arg(long, value_name = "CEILING")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ceiling: Option<Ceiling>,
 
-    /// What happens to every other call
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) default_action: DefaultAction,
+    /// What happens to every other call [default: errno]
+    #[arg(long, value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) default_action: Option<DefaultAction>,
 }
 
 /// `--margin`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Margin {
     /// What was observed and what every program needs; another kernel or libc may be refused something
     None,
     /// Also the siblings of what was observed: calls that do the same thing on another kernel or libc
-    #[default]
     Portable,
 }
 
 /// `--runtime`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Runtime {
     /// Those of the runtime that the trace names; of runc and crun where it names none
-    #[default]
     Auto,
     /// Those of runc
     Runc,
@@ -56,22 +58,20 @@ pub(crate) enum Runtime {
 }
 
 /// `--default-action`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum DefaultAction {
     /// Refuse it with EPERM
-    #[default]
     Errno,
     /// Let it pass and log it: protects nothing
     Log,
 }
 
 /// `--ceiling`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub(crate) enum Ceiling {
     /// The engines' own default profile.
-    #[default]
     RuntimeDefault,
     /// Nothing.
     None,
@@ -106,28 +106,36 @@ impl From<Ceiling> for String {
 }
 
 impl Choices {
+    /// Fills in what a folder's `workload.toml` says.
+    pub(crate) fn or_stored(&mut self, stored: &Self) {
+        self.margin = self.margin.or(stored.margin);
+        self.runtime = self.runtime.or(stored.runtime);
+        self.ceiling = self.ceiling.take().or_else(|| stored.ceiling.clone());
+        self.default_action = self.default_action.or(stored.default_action);
+    }
+
     /// The options as the synthesizer takes them; a ceiling's file is read.
     pub(crate) fn options(&self) -> anyhow::Result<Options> {
         let ceiling = match &self.ceiling {
-            Ceiling::RuntimeDefault => synth::Ceiling::RuntimeDefault,
-            Ceiling::None => synth::Ceiling::None,
-            Ceiling::Profile(path) => synth::Ceiling::Profile(input::profile(Path::new(path))?),
+            None | Some(Ceiling::RuntimeDefault) => synth::Ceiling::RuntimeDefault,
+            Some(Ceiling::None) => synth::Ceiling::None,
+            Some(Ceiling::Profile(path)) => synth::Ceiling::Profile(input::profile(Path::new(path))?),
         };
         Ok(Options {
             margin: match self.margin {
-                Margin::None => synth::Margin::None,
-                Margin::Portable => synth::Margin::Portable,
+                Some(Margin::None) => synth::Margin::None,
+                None | Some(Margin::Portable) => synth::Margin::Portable,
             },
             runtime: match self.runtime {
-                Runtime::Auto => synth::Runtime::Auto,
-                Runtime::Runc => synth::Runtime::Runc,
-                Runtime::Crun => synth::Runtime::Crun,
-                Runtime::None => synth::Runtime::None,
+                None | Some(Runtime::Auto) => synth::Runtime::Auto,
+                Some(Runtime::Runc) => synth::Runtime::Runc,
+                Some(Runtime::Crun) => synth::Runtime::Crun,
+                Some(Runtime::None) => synth::Runtime::None,
             },
             ceiling,
             default_action: match self.default_action {
-                DefaultAction::Errno => synth::DefaultAction::Errno,
-                DefaultAction::Log => synth::DefaultAction::Log,
+                None | Some(DefaultAction::Errno) => synth::DefaultAction::Errno,
+                Some(DefaultAction::Log) => synth::DefaultAction::Log,
             },
             ..Options::default()
         })

@@ -192,11 +192,14 @@ fn choose(request: &Request) -> Result<(Backend, String), RecordError> {
         Choice::Notify => {
             notify::probe().map_err(Into::into).map(|()| (Backend::Notify, "asked for".to_owned()))
         }
-        Choice::Auto => match ebpf() {
+        // A command needs a cgroup of its own besides.
+        Choice::Auto => match ebpf().and_then(|()| {
+            if command { OwnCgroup::create().map(drop).map_err(|error| chain(&error)) } else { Ok(()) }
+        }) {
             Ok(()) => Ok((Backend::Ebpf, "BPF works here".to_owned())),
             Err(why) if !command => Err(RecordError::NotifyNeedsCommand(why)),
             Err(why) => match notify::probe() {
-                Ok(()) => Ok((Backend::Notify, format!("no BPF: {why}"))),
+                Ok(()) => Ok((Backend::Notify, format!("not ebpf: {why}"))),
                 Err(error) => Err(RecordError::NoBackend { ebpf: why, notify: chain(&error) }),
             },
         },

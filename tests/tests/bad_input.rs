@@ -139,3 +139,29 @@ fn a_missing_permission_is_named() {
     assert!(auto.stderr.contains("notify"), "{}", auto.stderr);
     assert!(folder.path().join("auto").exists());
 }
+
+/// Without a cgroup v2 mount `ebpf` says what to mount, and `auto` goes on with `notify`.
+#[test]
+fn a_missing_cgroup_mount_is_named() {
+    require!("unshare", "umount");
+    let folder = tempfile::tempdir().unwrap();
+    let mount = seccomp_learn_tests::cgroup::mount_point().unwrap();
+    let without = |backend: &str| -> Finished {
+        let line = format!(
+            "umount -l {} && exec {} record --backend {backend} -o {}/{backend}.json -- /bin/true",
+            mount.display(),
+            binary().display(),
+            folder.path().display(),
+        );
+        // A mount namespace of its own: the host's mounts stay.
+        Command::new("unshare")
+            .args(["-m", "--propagation", "private", "/bin/sh", "-c", &line])
+            .output()
+            .unwrap()
+            .into()
+    };
+    check(without("ebpf"), 2, "no cgroup v2 file system is mounted");
+    assert!(!folder.path().join("ebpf.json").exists());
+    let auto = without("auto").expect_code(0);
+    assert!(auto.stderr.contains("recording with notify"), "{}", auto.stderr);
+}

@@ -12,7 +12,6 @@
 set -euo pipefail
 
 suite=bookworm
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 here=$(cd "$(dirname "$0")" && pwd)
 
 if [ $# -ne 2 ]; then
@@ -33,7 +32,14 @@ fi
 work=$target.partial.$$
 trap 'rm -rf --one-file-system "$work"' EXIT
 
-debootstrap --variant=minbase --include=python3,libstdc++6 "$suite" "$work" "$mirror" >"$target.log" 2>&1 || {
+# A Debian system's own mirror serves the other releases too; without one debootstrap knows where to ask.
+mirror=$(
+    . /etc/os-release
+    if [ "$ID" = debian ]; then
+        apt-get indextargets --format '$(RELEASE) $(REPO_URI)' | awk -v own="$VERSION_CODENAME" '$1 == own { print $2; exit }'
+    fi
+)
+debootstrap --variant=minbase --include=python3,libstdc++6 "$suite" "$work" ${mirror:+"$mirror"} >"$target.log" 2>&1 || {
     tail -n 20 "$target.log" >&2
     echo "rootfs.sh: debootstrap failed; its log is \`$target.log\`" >&2
     exit 2

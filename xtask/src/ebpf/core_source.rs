@@ -122,22 +122,24 @@ fn debian(store: &Path) -> anyhow::Result<PathBuf> {
     let sources = format!("deb {}{} unstable main\n", signed_by(), mirror.trim());
     fs::write(folder.join("sources.list"), sources).context("could not write a list of sources")?;
     fs::write(folder.join("status"), "").context("could not write an empty list of packages")?;
-    let apt = |arguments: &[&str]| {
-        let mut command = Command::new("apt-get");
-        for (option, part) in [
-            ("Dir::Etc::sourcelist", "sources.list"),
-            ("Dir::Etc::sourceparts", "none"),
-            ("Dir::State", "state"),
-            ("Dir::State::lists", "lists"),
-            ("Dir::State::status", "status"),
-            ("Dir::Cache", "cache"),
-        ] {
-            command.arg("-o").arg(format!("{option}={}", folder.join(part).display()));
-        }
-        printed(command.args(["-q", "-o", "APT::Sandbox::User=root"]).args(arguments).current_dir(&folder))
-    };
-    apt(&["update"])?;
-    apt(&["download", "rust-src"])?;
+    let mut settings = String::new();
+    for (setting, part) in [
+        ("Dir::Etc::sourcelist", "sources.list"),
+        ("Dir::Etc::sourceparts", "none"),
+        ("Dir::State", "state"),
+        ("Dir::State::lists", "lists"),
+        ("Dir::State::status", "status"),
+        ("Dir::Cache", "cache"),
+    ] {
+        settings.push_str(&format!("{setting} \"{}\";\n", folder.join(part).display()));
+    }
+    settings.push_str("APT::Sandbox::User \"root\";\nAPT::Update::Error-Mode \"any\";\n");
+    fs::write(folder.join("apt.conf"), settings).context("could not write apt's settings")?;
+    for verb in [["update"].as_slice(), &["download", "rust-src"]] {
+        let mut apt = Command::new("apt-get");
+        apt.arg("-q").args(verb).env("APT_CONFIG", folder.join("apt.conf")).current_dir(&folder);
+        printed(&mut apt)?;
+    }
     let package = find(&folder, |name| name.starts_with("rust-src_") && name.ends_with(".deb"))?;
     printed(Command::new("dpkg").arg("-x").arg(package).arg(folder.join("unpacked")))?;
     let sources = folder.join("unpacked/usr/src");
