@@ -87,7 +87,9 @@ pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
     output.write(&bytes)?;
     if !options.quiet {
         let calls = trace.syscalls.iter().map(|row| row.calls.saturating_add(row.denied)).sum();
-        let seconds = Duration::from_millis(trace.recorder.duration_ms / 100 * 100);
+        // Tenths are enough, except for what is over in no time.
+        let grain = if trace.recorder.duration_ms < 1000 { 1 } else { 100 };
+        let seconds = Duration::from_millis(trace.recorder.duration_ms / grain * grain);
         say(format!(
             "{}, {} in {}; wrote {name}",
             count(trace.syscalls.len() as u64, "syscall"),

@@ -274,7 +274,7 @@ async fn record_command(
     let started = Instant::now();
     child.wait_exec()?;
     observer.started(Some(child.pid()));
-    let mut watcher = Progressing { recorder: recorder.as_mut(), observer };
+    let mut watcher = Progressing { recorder: recorder.as_mut(), observer, next: Duration::ZERO };
     let driven = drive(&request.plan, Some(&mut child), &place, started, &mut signals, &mut watcher).await;
     let driven = driven.map_err(io("cannot follow the command"))?;
     target.exit_code = driven.exit.map(confine::Exit::code);
@@ -301,7 +301,7 @@ async fn record_running(
     }
     observer.started(None);
     let started = Instant::now();
-    let mut watcher = Progressing { recorder: &mut recorder, observer };
+    let mut watcher = Progressing { recorder: &mut recorder, observer, next: Duration::ZERO };
     let driven = drive(&request.plan, None, &place, started, &mut signals, &mut watcher).await;
     let mut driven = driven.map_err(|source| RecordError::Io { what: "cannot follow the target", source })?;
     if startup == Startup::NotRecorded {
@@ -341,10 +341,14 @@ fn finish(
     Ok(Recording { trace, driven })
 }
 
-/// Hands the drive's ticks to the recorder and the observer.
+/// How often the observer hears of progress: the drive ticks more often, and reading the maps is not free.
+const PROGRESS: Duration = Duration::from_millis(250);
+
+/// Hands the drive's phases and ticks to the recorder and the observer.
 struct Progressing<'a> {
     recorder: &'a mut dyn Recorder,
     observer: &'a mut dyn Observer,
+    next: Duration,
 }
 
 impl Watcher for Progressing<'_> {
@@ -353,8 +357,8 @@ impl Watcher for Progressing<'_> {
     }
 
     fn tick(&mut self, elapsed: Duration, phase: PhaseName) {
-        // The drive ticks 50 times a second, a person reads 4 times; reading the maps is not free.
-        if elapsed.subsec_millis() % 250 < 20 {
+        if elapsed >= self.next {
+            self.next = elapsed + PROGRESS;
             let progress = self.recorder.progress();
             self.observer.progress(elapsed, phase, &progress);
         }

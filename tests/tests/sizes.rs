@@ -4,11 +4,12 @@
 use std::fs;
 
 use seccomp_learn_tests::{
-    cli::run,
+    cli::{read_trace, run},
     programs::{PROGRAMS, which},
     require, skip,
 };
 use serde_json::Value;
+use trace::PhaseName;
 
 fn check(name: &str, most_without_margin: u64, static_analysis: u64) {
     require!();
@@ -25,6 +26,11 @@ fn check(name: &str, most_without_margin: u64, static_analysis: u64) {
     let mut arguments: Vec<String> = ["record", "--backend", "ebpf", "-o", trace].map(str::to_owned).into();
     arguments.extend(workload.arguments());
     run(&arguments).expect_code(0);
+    let recorded = read_trace(trace.as_ref());
+    assert_eq!(recorded.phases.iter().map(|phase| phase.name).collect::<Vec<_>>(), PhaseName::ALL);
+    let seen_only_in =
+        |phase: PhaseName| recorded.syscalls.iter().filter(move |row| row.phases.iter().eq([&phase])).count();
+    assert!(seen_only_in(PhaseName::Startup) > 0 && seen_only_in(PhaseName::Serving) > 0);
     let counts = |margin: &str| {
         let profile = folder.path().join(format!("{margin}.json"));
         run(["synth", trace, "--margin", margin, "-o", profile.to_str().unwrap()]).expect_code(0);

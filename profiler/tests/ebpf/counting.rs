@@ -60,6 +60,21 @@ fn calls_of_32_bit_code_are_an_abi_of_their_own() {
 }
 
 #[test]
+#[cfg(target_arch = "x86_64")]
+fn odd_numbers_are_calls_too() {
+    if !kernel_ring() {
+        return;
+    }
+    let recorded = record_part("odd-numbers");
+    let x32 = recorded.rows.get(&(Abi::X32, 110)).unwrap();
+    // Whether this kernel has x32 or not, they were tried.
+    assert_eq!((x32.name.as_str(), x32.calls), ("getppid", 3));
+    let skipped = recorded.rows.get(&(Abi::X86_64, u32::MAX)).unwrap();
+    assert_eq!(outcomes(&skipped.outcomes), "ENOSYS 3");
+    assert!(recorded.find(libc::SYS_getppid).is_none());
+}
+
+#[test]
 fn a_call_is_counted_under_the_number_it_began_with() {
     if !kernel_ring() {
         return;

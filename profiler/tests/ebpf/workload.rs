@@ -28,6 +28,7 @@ fn part() {
         "already-refused" => already_refused(),
         "many-errors" => many_errors(),
         "many-numbers" => many_numbers(),
+        "odd-numbers" => odd_numbers(),
         "sleep" => sleep(),
         "signals" => signals(),
         "execveat" => execveat(),
@@ -351,6 +352,15 @@ fn many_numbers() {
         for _ in 0..2 {
             assert_eq!(call(libc::c_long::from(10_000 + number)), -1);
         }
+    }
+}
+
+/// Numbers that mean something else than they look like: x32's, and -1, with which tracers skip calls.
+fn odd_numbers() {
+    gate();
+    for _ in 0..3 {
+        call(0x4000_0000 + libc::SYS_getppid);
+        call(-1);
     }
 }
 
