@@ -345,7 +345,7 @@ fn role_fork_and_go_on() {
 
 /// Serves a workload of two processes; stops in the middle of a call of the second, unanswered.
 #[test]
-#[ignore = "a process that the tests start"]
+#[ignore = "a workload"]
 fn role_recorder() {
     let (child, listener) = spawn(role("role_fork_and_go_on")).unwrap().release().unwrap();
     let (first, mut listener) = (child.pid(), listener.unwrap());
@@ -405,7 +405,7 @@ fn a_listener_that_is_dropped_early_ends_the_workload() {
 }
 
 #[test]
-#[ignore = "a workload, and a measurement with --nocapture"]
+#[ignore = "a workload"]
 fn role_hundred_thousand_calls() {
     let since = Instant::now();
     (0..100_000).for_each(|_| _ = call(libc::SYS_getppid));

@@ -136,7 +136,7 @@ fn killed_at_the_gate_it_is_an_error() {
 }
 
 #[test]
-#[ignore = "a process that the tests start"]
+#[ignore = "a workload"]
 fn role_gate_then_wait() {
     let gated = spawn(launch(&["sleep", "1000"])).unwrap();
     println!("pid={}", gated.pid());

@@ -17,7 +17,7 @@ const PROCESSES: u32 = 4;
 const THREADS: u32 = 8;
 
 #[test]
-#[ignore = "a part that children of the other tests play"]
+#[ignore = "a workload"]
 fn part() {
     let Ok(part) = env::var(PART) else { return };
     match part.as_str() {
