@@ -88,25 +88,32 @@ impl Finished {
 pub struct Recorder(Option<Child>);
 
 impl Recorder {
+    /// Starts `record`; `NOTIFY_SOCKET` is where it says that it is attached.
+    pub fn launch<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(arguments: I, notify: Option<&Path>) -> Self {
+        let mut command = seccomp_learn(["record"]);
+        command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped());
+        if let Some(notify) = notify {
+            command.env("NOTIFY_SOCKET", notify);
+        }
+        Self(Some(command.spawn().unwrap()))
+    }
+
     /// Starts `record` and waits until it says, as service managers are told, that it is attached.
     pub fn start<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(arguments: I) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let mut command = seccomp_learn(["record"]);
-        command.args(arguments).env("NOTIFY_SOCKET", &path).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let recorder = Self::launch(arguments, Some(&path));
         let mut message = [0; 256];
         match socket.recv(&mut message) {
             Ok(length) => assert!(message[..length].starts_with(b"READY=1"), "{:?}", &message[..length]),
             Err(error) => {
-                let _ = child.kill();
-                let output = child.wait_with_output().unwrap();
-                panic!("the recorder did not attach: {error}\n{}", String::from_utf8_lossy(&output.stderr));
+                recorder.signal(libc::SIGKILL);
+                panic!("the recorder did not attach: {error}\n{}", recorder.wait().stderr);
             }
         }
-        Self(Some(child))
+        recorder
     }
 
     pub fn pid(&self) -> u32 {
@@ -118,7 +125,7 @@ impl Recorder {
         assert_eq!(unsafe { libc::kill(self.pid() as i32, signal) }, 0);
     }
 
-    /// Waits until the recording ends by itself.
+    /// Waits until the recording ends.
     pub fn wait(mut self) -> Finished {
         self.0.take().unwrap().wait_with_output().unwrap().into()
     }

@@ -97,6 +97,9 @@ fn kernel_ring() -> anyhow::Result<BTreeSet<String>> {
     Ok(names.filter(|name| name.ends_with(".rs")).collect())
 }
 
+/// Reasons of `#[ignore]` that say: this is no test, other tests start it as a process of its own.
+const PARTS: [&str; 3] = ["a workload", "a process", "a part"];
+
 /// What one ring came to.
 #[derive(Default)]
 struct Ring {
@@ -125,8 +128,7 @@ impl Tally {
     ) -> anyhow::Result<Self> {
         let mut tally = Self::default();
         let mut source = String::new();
-        let (mut kernel, mut quiet, mut skipped) = (false, false, 0);
-        let mut workloads = 0;
+        let (mut kernel, mut quiet, mut skipped, mut ignored_here) = (false, false, 0, 0);
         for line in BufReader::new(output).split(b'\n') {
             let line = line.context("could not read the output of `cargo test`")?;
             let line = String::from_utf8_lossy(&line);
@@ -146,17 +148,23 @@ impl Tally {
                 *tally.reasons.entry(reason.to_owned()).or_default() += 1;
                 skipped += 1;
             }
+            if let Some((_, ignored)) = line.split_once(" ... ignored").filter(|_| line.starts_with("test "))
+            {
+                let reason = ignored.strip_prefix(", ").unwrap_or("ignored without a reason");
+                if !PARTS.iter().any(|part| reason.starts_with(part)) {
+                    *tally.reasons.entry(reason.to_owned()).or_default() += 1;
+                    ignored_here += 1;
+                }
+            }
             if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
                 tally.failures.push(format!("{source}: {name}"));
             }
-            // Tests start parts of themselves as the workloads they watch; those are run, though not by cargo.
-            workloads += u64::from(line.ends_with(" ... ignored, a workload"));
             if let Some(counts) = line.strip_prefix("test result:") {
                 let ring = if kernel { &mut tally.kernel } else { &mut tally.hermetic };
                 ring.passed += count(counts, "passed").saturating_sub(skipped);
                 ring.failed += count(counts, "failed");
-                ring.skipped += skipped + count(counts, "ignored").saturating_sub(workloads);
-                (skipped, workloads) = (0, 0);
+                ring.skipped += skipped + ignored_here;
+                (skipped, ignored_here) = (0, 0);
             }
             if !quiet {
                 writeln!(shown, "{line}").context("could not write to the terminal")?;
@@ -229,7 +237,7 @@ mod tests {
     use super::*;
 
     const OUTPUT: &str = "     Running unittests src/lib.rs (target/debug/deps/trace-1f)\n\
-        test a ... ok\ntest w ... ignored, a workload\n\nsuccesses:\n\n---- a stdout ----\nnoise\n\nsuccesses:\n    a\n\n\
+        test a ... ok\ntest d ... ignored, needs a GPU\ntest r ... ignored, a workload\n\nsuccesses:\n\n---- a stdout ----\nnoise\n\nsuccesses:\n    a\n\n\
         test result: ok. 3 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.1s\n\
         \x20    Running tests/live.rs (target/debug/deps/live-2a)\n\
         test b ... ok\ntest c ... FAILED\n\nsuccesses:\n\n---- b stdout ----\nskipped: needs root\n\n\
@@ -244,6 +252,7 @@ mod tests {
         assert_eq!((tally.hermetic.passed, tally.hermetic.failed, tally.hermetic.skipped), (3, 0, 1));
         assert_eq!((tally.kernel.passed, tally.kernel.failed, tally.kernel.skipped), (1, 1, 1));
         assert_eq!(tally.reasons.get("needs root"), Some(&1));
+        assert_eq!(tally.reasons.len(), 2, "{:?}", tally.reasons);
         assert_eq!(tally.failures, ["tests/live.rs: c"]);
     }
 

@@ -8,6 +8,11 @@ pub enum EbpfError {
     /// There is no BPF object for this machine.
     #[error("no BPF program for `{0}`; x86_64 and aarch64 have one, `--backend notify` needs none")]
     Architecture(&'static str),
+    /// The kernel lacks what the program is built on: storage for tasks that tracing programs may use.
+    #[error(
+        "Linux {0} is too old to record by BPF; 5.14 or later is needed, `--backend notify` does with less"
+    )]
+    TooOld(String),
     /// The kernel does not describe its own types.
     #[error("cannot read `/sys/kernel/btf/vmlinux`; the kernel must be built with CONFIG_DEBUG_INFO_BTF")]
     Btf(#[source] io::Error),

@@ -1,4 +1,5 @@
-//! Whether this process may load BPF programs, said before the kernel says only "not permitted".
+//! Whether this kernel and this process can load the BPF programs, said before the kernel says only "invalid
+//! argument" or "not permitted".
 
 use std::fs;
 
@@ -9,8 +10,15 @@ const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
-/// Checks capabilities and lockdown.
+/// The oldest kernel that the recorder is made for.
+const OLDEST: (u32, u32) = (5, 14);
+
+/// Checks the kernel's version, capabilities and lockdown.
 pub(super) fn check() -> Result<(), EbpfError> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    if version(&release).is_some_and(|version| version < OLDEST) {
+        return Err(EbpfError::TooOld(release.trim().to_owned()));
+    }
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     if let Some(capabilities) = effective(&status) {
         check_capabilities(capabilities)?;
@@ -21,6 +29,11 @@ pub(super) fn check() -> Result<(), EbpfError> {
         return Err(EbpfError::Lockdown("confidentiality".to_owned()));
     }
     Ok(())
+}
+
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|digit: char| !digit.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 fn effective(status: &str) -> Option<u64> {
@@ -44,6 +57,14 @@ fn check_capabilities(capabilities: u64) -> Result<(), EbpfError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert_eq!(version("5.14.0-427.el9.x86_64\n"), Some((5, 14)));
+        assert!(version("5.4.0-150-generic").unwrap() < OLDEST);
+        assert!(version("6.1.0").unwrap() > OLDEST);
+        assert_eq!(version("unknown"), None);
+    }
 
     #[test]
     fn the_missing_capability_is_named() {

@@ -1,6 +1,6 @@
 //! What a filter answered is told apart from everything else that ends without having begun.
 
-use crate::support::{Cgroup, Workload, finish, kernel_ring, record, record_part};
+use crate::support::{CHILDREN_EXIT, Cgroup, Workload, finish, kernel_ring, record, record_part};
 
 #[test]
 fn every_kind_of_refusal_is_recorded_and_nothing_else_is() {
@@ -42,7 +42,7 @@ fn a_workload_that_was_filtered_before_is_confined() {
     let recorded = finish(recorder);
     assert!(recorded.observations.confined);
     assert_eq!(recorded.refusals(), ["getppid: EPERM 5"]);
-    assert_eq!(recorded.observations.losses.first_exits_skipped, in_flight + 1);
+    assert_eq!(recorded.observations.losses.first_exits_skipped, in_flight + CHILDREN_EXIT);
 }
 
 #[test]

@@ -174,6 +174,9 @@ impl Workload {
     }
 }
 
+/// Whether fork's return in a child is an exit; arm64's kernel goes to user space past the hook.
+pub(crate) const CHILDREN_EXIT: u64 = if cfg!(target_arch = "aarch64") { 0 } else { 1 };
+
 /// Starts recording a cgroup.
 pub(crate) fn record(cgroup: &Cgroup) -> Box<EbpfRecorder> {
     Box::new(EbpfRecorder::start(&Watch::Cgroup(cgroup.path().to_owned())).unwrap())
