@@ -112,10 +112,12 @@ fn capabilities() -> Line {
     const NEEDED: [(u32, &str); 2] = [(39, "CAP_BPF"), (38, "CAP_PERFMON")];
     const SYS_ADMIN: u32 = 21;
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status
-        .lines()
-        .find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok())
-        .unwrap_or(0);
+    let effective =
+        status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok());
+    let Some(effective) = effective else {
+        return Line::new("capabilities", State::Limited, "unknown: /proc is not mounted")
+            .remedy("mount /proc");
+    };
     let has = |bit: u32| effective & (1 << bit) != 0;
     let missing: Vec<&str> =
         NEEDED.iter().filter(|(bit, _)| !has(*bit) && !has(SYS_ADMIN)).map(|(_, name)| *name).collect();

@@ -148,14 +148,15 @@ fn a_missing_cgroup_mount_is_named() {
     let mount = seccomp_learn_tests::cgroup::mount_point().unwrap();
     let without = |backend: &str| -> Finished {
         let line = format!(
-            "umount -l {} && exec {} record --backend {backend} -o {}/{backend}.json -- /bin/true",
+            "mount --make-rprivate /sys && umount -l {} && exec {} record --backend {backend} -o {}/{backend}.json -- /bin/true",
             mount.display(),
             binary().display(),
             folder.path().display(),
         );
-        // A mount namespace of its own: the host's mounts stay.
+        // A mount namespace of its own, cut off below /sys: the host's mounts stay. In a chroot `/` is no mount
+        // point whose propagation could be set.
         Command::new("unshare")
-            .args(["-m", "--propagation", "private", "/bin/sh", "-c", &line])
+            .args(["-m", "--propagation", "unchanged", "/bin/sh", "-c", &line])
             .output()
             .unwrap()
             .into()

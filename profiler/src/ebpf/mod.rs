@@ -1,6 +1,8 @@
 //! The `ebpf` backend: BPF programs on `sys_enter` and `sys_exit` count what a cgroup, or a process with its
 //! descendants, asks of the kernel.
 //!
+//! The tests of `tests/ebpf` passed on Linux 5.15, 6.1 and 6.18 on x86_64, and on 6.1 on aarch64.
+//!
 //! **Invariant:** only `program.rs` talks to aya's program API. Nothing is pinned: when the recorder dies, the
 //! kernel takes its programs and maps away.
 
