@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use engine::Run;
 use serde::{Deserialize, Serialize};
 
 use crate::output::{Output, read};
@@ -61,8 +62,54 @@ impl From<&Added> for synth::Addition {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Target {
-    /// The command with its arguments, secrets masked.
+    /// The command with its arguments, secrets masked; with an image the arguments of the container.
     pub(crate) command: Vec<String>,
+    /// The image, where a container engine runs the workload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) image: Option<String>,
+    /// The engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) engine: Option<String>,
+    /// Its own command, where that is not its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) engine_program: Option<PathBuf>,
+    /// The options of its `create`, secrets masked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) run_options: Vec<String>,
+}
+
+impl Target {
+    /// A command.
+    pub(crate) fn command(command: &[OsString]) -> Self {
+        Self { command: masked(command), ..Self::default() }
+    }
+
+    /// A container.
+    pub(crate) fn container(run: &Run) -> Self {
+        Self {
+            command: masked(&run.arguments),
+            image: Some(run.image.clone()),
+            engine: Some(run.kind.to_string()),
+            engine_program: run.program.clone(),
+            run_options: masked(&run.options),
+        }
+    }
+
+    /// In one line, for a person.
+    pub(crate) fn in_words(&self) -> String {
+        let command = self.command.join(" ").replace('\n', " ⏎ ");
+        match &self.image {
+            None => command,
+            Some(image) if command.is_empty() => image.clone(),
+            Some(image) => format!("{image} {command}"),
+        }
+    }
+}
+
+/// Words as they may be written down.
+fn masked(words: &[OsString]) -> Vec<String> {
+    let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    trace::mask_arguments(&words)
 }
 
 /// How it is driven: shell commands.
@@ -99,11 +146,39 @@ impl Workload {
 
     /// The stored command, if it can be run as it stands.
     pub(crate) fn command(&self) -> anyhow::Result<Vec<OsString>> {
-        if let Some(word) = self.target.command.iter().find(|word| word.contains("***")) {
-            bail!("the command in `{WORKLOAD}` has a masked secret (`{word}`); give the command after `--`");
-        }
-        Ok(self.target.command.iter().map(OsString::from).collect())
+        unmasked(&self.target.command, "command", "give the command after `--`")
     }
+
+    /// The stored container, if the workload is one and it can be started as it stands.
+    pub(crate) fn image_run(&self) -> anyhow::Result<Option<Run>> {
+        let Some(image) = &self.target.image else { return Ok(None) };
+        let engine = self.target.engine.as_deref().unwrap_or_default();
+        let kind = engine.parse().map_err(anyhow::Error::msg);
+        Ok(Some(Run {
+            kind: kind.with_context(|| format!("`{WORKLOAD}` names no engine for its image"))?,
+            program: self.target.engine_program.clone(),
+            image: image.clone(),
+            options: unmasked(
+                &self.target.run_options,
+                "run options",
+                "give `--image` and `--run-option` again",
+            )?,
+            arguments: unmasked(
+                &self.target.command,
+                "arguments",
+                "give `--image` and the arguments after `--`",
+            )?,
+            seccomp: None,
+            name: None,
+        }))
+    }
+}
+
+fn unmasked(words: &[String], what: &str, remedy: &str) -> anyhow::Result<Vec<OsString>> {
+    if let Some(word) = words.iter().find(|word| word.contains("***")) {
+        bail!("`{WORKLOAD}` has a masked secret in its {what} (`{word}`); {remedy}");
+    }
+    Ok(words.iter().map(OsString::from).collect())
 }
 
 /// The trace files of a folder, in the order of their names.

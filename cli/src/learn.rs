@@ -10,12 +10,18 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::Args;
+use engine::Run;
 use harness::{Denial, Mode};
-use profiler::{Request, Subject, drive::Plan};
+use profiler::{
+    Recording, Request, Subject,
+    containers::{ContainerRecording, ContainerSubject},
+    drive::Plan,
+};
 use synth::Synthesis;
-use trace::{Trace, mask_arguments};
+use trace::Trace;
 
 use crate::{
+    containers::{Engines, ImageTarget, Observe, container_trial, names_seccomp, profile_file},
     exit, folder, input,
     output::Output,
     record::TOOL,
@@ -71,7 +77,13 @@ pub(crate) struct Options {
     #[arg(short, long)]
     quiet: bool,
 
-    /// The command; an existing folder has its own
+    #[command(flatten)]
+    image: ImageTarget,
+
+    #[command(flatten)]
+    engines: Engines,
+
+    /// The command, or with `--image` the container's arguments; an existing folder has its own
     #[arg(last = true, value_name = "CMD")]
     command: Vec<OsString>,
 }
@@ -82,12 +94,15 @@ pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
         return Ok(code);
     }
     let Ok(mut made) = session.synthesize()? else { return Ok(exit::code(exit::EVIDENCE)) };
-    // All refusals at once: what would be refused is named and executed.
-    let complain = session.start(&made, Mode::Complain)?;
-    session.step("complain", &complain);
-    if session.mend(&complain.run.denials) {
-        let Ok(again) = session.synthesize()? else { return Ok(exit::code(exit::EVIDENCE)) };
-        made = again;
+    // All refusals at once: what would be refused is named and executed. An engine's runtime loads the filter in a
+    // container, and none of them can hand its calls to us and go on: there the enforced rounds name them.
+    if let What::Command(_) = &session.what {
+        let complain = session.start(&made, Mode::Complain)?;
+        session.step("complain", &complain);
+        if session.mend(&complain.run.denials) {
+            let Ok(again) = session.synthesize()? else { return Ok(exit::code(exit::EVIDENCE)) };
+            made = again;
+        }
     }
     let mut proof = Proof::default();
     for round in 0..=session.options.rounds {
@@ -116,10 +131,61 @@ pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
     Ok(exit::code(if proof.is_good() { exit::YES } else { exit::NO }))
 }
 
+/// What is started, again and again.
+#[derive(Clone, Debug)]
+enum What {
+    /// A command.
+    Command(Vec<OsString>),
+    /// A container.
+    Container(Run),
+}
+
+impl What {
+    fn target(&self) -> folder::Target {
+        match self {
+            Self::Command(command) => folder::Target::command(command),
+            Self::Container(run) => folder::Target::container(run),
+        }
+    }
+}
+
+/// What to start: as the command line says, else as the folder does.
+fn what(
+    options: &Options,
+    command: Vec<OsString>,
+    stored: Option<&folder::Workload>,
+) -> anyhow::Result<What> {
+    if let Some(run) = options.image.run(&options.engines, &command)? {
+        if names_seccomp(&run.options) {
+            bail!(
+                "a seccomp profile or `--privileged` among the `--run-option`s; `learn` sets the profile itself, leave them out"
+            );
+        }
+        if matches!(options.backend, Backend::Notify) {
+            bail!(
+                "backend `notify` records only commands that it starts itself; use `--backend ebpf` for an image"
+            );
+        }
+        return Ok(What::Container(run));
+    }
+    if let Some(stored) = stored
+        && command.is_empty()
+    {
+        return Ok(match stored.image_run()? {
+            Some(run) => What::Container(run),
+            None => What::Command(stored.command()?),
+        });
+    }
+    if command.is_empty() {
+        bail!("nothing to learn; give a command after `--`, or an image with `--image`");
+    }
+    Ok(What::Command(command))
+}
+
 /// What `learn` works on.
 struct Session {
     options: Options,
-    command: Vec<OsString>,
+    what: What,
     workload: folder::Workload,
     plan: Plan,
     merged: Option<Trace>,
@@ -127,29 +193,23 @@ struct Session {
 
 impl Session {
     fn open(mut options: Options) -> anyhow::Result<Self> {
-        let mut command = std::mem::take(&mut options.command);
+        let command = std::mem::take(&mut options.command);
         let existing = options.output.join(folder::WORKLOAD).exists();
         let mut workload =
             if existing { folder::Workload::read(&options.output)? } else { folder::Workload::default() };
-        if command.is_empty() {
-            if !existing {
-                bail!("no command to learn; give one after `--`");
-            }
-            command = workload.command()?;
-        }
-        let words: Vec<String> = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-        let masked = mask_arguments(&words);
-        if existing && workload.target.command != masked {
+        let what = what(&options, command, existing.then_some(&workload))?;
+        let target = what.target();
+        if existing && workload.target != target {
             bail!(
                 "`{}` holds the evidence of another command (`{}`); choose another folder with `-o`",
                 options.output.display(),
-                workload.target.command.join(" ")
+                workload.target.in_words()
             );
         }
         options.life.or_stored(&workload.life);
         options.health_cmd = options.health_cmd.take().or_else(|| workload.life.health.clone());
         options.reset = options.reset.take().or_else(|| workload.life.reset.clone());
-        workload.target.command = masked;
+        workload.target = target;
         workload.life = folder::Life {
             ready: options.life.ready.clone(),
             exercise: options.life.exercise.clone(),
@@ -159,25 +219,21 @@ impl Session {
         options.choices.or_stored(&workload.synthesis);
         workload.synthesis = options.choices.clone();
         // Before any work: the command is there, the folder can be written.
-        confine::resolve(command.first().map_or_else(Default::default, OsString::as_os_str))?;
+        if let What::Command(command) = &what {
+            confine::resolve(command.first().map_or_else(Default::default, OsString::as_os_str))?;
+        }
         let traces = options.output.join(folder::TRACES);
         fs::create_dir_all(&traces)
             .with_context(|| format!("cannot write `{}`", options.output.display()))?;
         Output::prepare(&folder::next_trace(&options.output))?;
         let plan = options.life.plan(options.health_cmd.clone(), options.duration);
-        Ok(Self { options, command, workload, plan, merged: None })
+        Ok(Self { options, what, workload, plan, merged: None })
     }
 
     /// Records one more run. The outer error is a failure, the inner one an answer.
     fn record(&mut self) -> anyhow::Result<Result<(), ExitCode>> {
-        let request = Request {
-            stdout_is_ours: true,
-            subject: Subject::Command(self.command.clone()),
-            backend: self.options.backend.into(),
-            plan: self.plan.clone(),
-        };
         let mut live = Live::new(self.options.quiet);
-        let recorded = profiler::record(&request, TOOL, &mut live);
+        let recorded = self.record_once(&mut live);
         live.clear();
         let recorded = recorded.inspect_err(|_| self.remove_if_new())?;
         for remark in remarks(&recorded.driven) {
@@ -215,6 +271,29 @@ impl Session {
         Ok(Ok(()))
     }
 
+    fn record_once(&self, live: &mut Live) -> anyhow::Result<Recording> {
+        let run = match &self.what {
+            What::Command(command) => {
+                let request = Request {
+                    stdout_is_ours: true,
+                    subject: Subject::Command(command.clone()),
+                    backend: self.options.backend.into(),
+                    plan: self.plan.clone(),
+                };
+                return Ok(profiler::record(&request, TOOL, live)?);
+            }
+            What::Container(run) => run.clone(),
+        };
+        let observe = Observe::new()?;
+        let subject = ContainerSubject::Image(run);
+        let request = observe.request(subject, &self.options.engines, self.plan.clone(), true);
+        let recorded = profiler::containers::record(&request, TOOL, live)?;
+        let Some(ContainerRecording { trace, driven, .. }) = recorded.into_iter().next() else {
+            bail!("nothing was recorded");
+        };
+        Ok(Recording { trace, driven })
+    }
+
     /// A folder that holds nothing yet is not left behind.
     fn remove_if_new(&self) {
         let _ = fs::remove_dir(self.options.output.join(folder::TRACES));
@@ -237,14 +316,25 @@ impl Session {
     }
 
     fn start(&self, made: &Synthesis, mode: Mode) -> anyhow::Result<Trial> {
+        let command = match &self.what {
+            What::Container(run) => return self.start_container(made, run),
+            What::Command(command) => command,
+        };
         let setting = Setting {
             profile: &made.profile,
-            command: &self.command,
+            command,
             plan: &self.plan,
             above_ceiling: &above_ceiling(&made.evidence),
             stdout_is_ours: true,
         };
         trial(&setting, mode)
+    }
+
+    /// Starts the container with the profile in force, the way a user would. Its denials are seen by BPF.
+    fn start_container(&self, made: &Synthesis, run: &Run) -> anyhow::Result<Trial> {
+        let file = profile_file(&made.profile.to_json())?;
+        let run = Run { seccomp: Some(file.path().to_owned()), ..run.clone() };
+        container_trial(&made.profile, run, &self.options.engines, &self.plan, &above_ceiling(&made.evidence))
     }
 
     /// Adds what was refused and is not added yet; says whether the profile must be made anew.
@@ -276,19 +366,21 @@ impl Session {
 
     /// The last proof: the profile as a runtime loads it, cold and warm where there is something to empty.
     fn prove_plain(&self, made: &Synthesis, proof: &mut Proof) -> anyhow::Result<()> {
-        let mut starts = vec!["plain"];
+        let container = matches!(self.what, What::Container(_));
+        // The engine's runtime loaded the profile in every enforced start already.
+        let mut starts = if container { Vec::new() } else { vec!["plain"] };
         if let Some(reset) = &self.options.reset {
             let status =
                 Command::new("/bin/sh").args(["-c", reset]).status().context("cannot run `--reset`")?;
             if !status.success() {
                 bail!("`--reset` failed: {status}");
             }
-            starts = vec!["plain, cold", "plain, warm"];
+            starts = if container { vec!["cold", "warm"] } else { vec!["plain, cold", "plain, warm"] };
         }
         for name in starts {
             let trial = self.start(made, Mode::Plain)?;
             self.step(name, &trial);
-            proof.plain.push((name, trial.is_well()));
+            proof.plain.push((name, trial.is_well() && trial.refused(Bearing::Denial).next().is_none()));
         }
         Ok(())
     }

@@ -4,20 +4,27 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod containers;
 mod doctor;
 mod exit;
 mod folder;
+mod format;
 mod input;
+mod install;
 mod learn;
 mod output;
 mod record;
+mod recorded;
 mod report;
+mod runtime_base;
 mod session;
 mod synth;
 mod synthesis;
 mod terminal;
 mod test;
 mod trial;
+mod uninstall;
+mod watch;
 
 /// Learns the smallest seccomp profile that still runs a workload, and proves it
 #[derive(Parser, Debug)]
@@ -33,6 +40,10 @@ enum Verb {
     Record(record::Options),
     Synth(synth::Options),
     Test(test::Options),
+    Watch(watch::Options),
+    RuntimeBase(runtime_base::Options),
+    Install(install::Options),
+    Uninstall(uninstall::Options),
     Doctor(doctor::Options),
 }
 
@@ -44,6 +55,10 @@ fn main() -> ExitCode {
         Verb::Record(options) => record::run(options),
         Verb::Synth(options) => synth::run(options),
         Verb::Test(options) => test::run(options),
+        Verb::Watch(options) => watch::run(options),
+        Verb::RuntimeBase(options) => runtime_base::run(&options),
+        Verb::Install(options) => install::run(options),
+        Verb::Uninstall(options) => uninstall::run(options),
         Verb::Doctor(options) => doctor::run(options),
     };
     result.unwrap_or_else(|error| {

@@ -70,6 +70,46 @@ impl Output {
     }
 }
 
+/// Whether a result could be written as a new file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// It could.
+    New,
+    /// A file of that name is there, and was left alone.
+    Exists,
+}
+
+impl Output {
+    /// Writes the result as a new file, never in the place of another: whole, in one step, or not at all.
+    pub(crate) fn write_new(self, bytes: &[u8]) -> anyhow::Result<Written> {
+        let Some((mut file, directory)) = self.file else {
+            bail!("standard output is no new file; give a file name");
+        };
+        let context = || format!("cannot write `{}`", self.path.display());
+        file.write_all(bytes)
+            .and_then(|()| set_mode(&file))
+            .and_then(|()| file.sync_all())
+            .with_context(context)?;
+        let unnamed = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let follow = LinkatFlags::AT_SYMLINK_FOLLOW;
+        match nix::unistd::linkat(AT_FDCWD, &unnamed, AT_FDCWD, &self.path, follow) {
+            Ok(()) => Ok(Written::New),
+            Err(nix::errno::Errno::EEXIST) => Ok(Written::Exists),
+            Err(_) => {
+                // A file system without O_TMPFILE, or no /proc.
+                let mut named = tempfile::Builder::new().prefix(".seccomp-learn.").tempfile_in(&directory)?;
+                named.write_all(bytes).and_then(|()| set_mode(named.as_file())).with_context(context)?;
+                named.as_file().sync_all().with_context(context)?;
+                match named.persist_noclobber(&self.path) {
+                    Ok(_) => Ok(Written::New),
+                    Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(Written::Exists),
+                    Err(error) => Err(error.error).with_context(context),
+                }
+            }
+        }
+    }
+}
+
 /// Temporary files are made for their owner alone; results get what the umask leaves of 0666.
 fn set_mode(file: &File) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use synth::{Finding, Level, Reason, SeccompData, Synthesis, Verdict};
-use trace::{Abi, Backend, Row, Trace};
+use trace::{Abi, Backend, Container, Row, Trace};
 
 use crate::{
     folder::Workload,
@@ -163,8 +163,9 @@ fn headline(trace: &Trace, made: &Synthesis, proof: &Proof, workload: &Workload)
     };
     let _ = writeln!(
         text,
-        "This profile refused {refused} in {}, {health}.",
-        count(u64::from(proof.starts), "confined start")
+        "This profile refused {refused} in {}{}, {health}.",
+        count(u64::from(proof.starts), "confined start"),
+        by_engine(trace),
     );
     if !proof.above_ceiling.is_empty() {
         let names: Vec<&str> = proof.above_ceiling.iter().map(String::as_str).collect();
@@ -176,9 +177,9 @@ fn headline(trace: &Trace, made: &Synthesis, proof: &Proof, workload: &Workload)
             if proof.unwell == 0 { "did without" } else { "may need" },
         );
     }
+    let what = if trace.target.container.is_some() { "The last start" } else { "As a runtime loads it" };
     for (name, well) in &proof.plain {
-        let _ =
-            writeln!(text, "As a runtime loads it ({name}): {}.", if *well { "well" } else { "NOT WELL" });
+        let _ = writeln!(text, "{what} ({name}): {}.", if *well { "well" } else { "NOT WELL" });
     }
     if proof.out_of_rounds {
         text.push_str("It was mended after the last round and has not been tried since: run `learn` again, or give more --rounds.\n");
@@ -204,7 +205,10 @@ fn headline(trace: &Trace, made: &Synthesis, proof: &Proof, workload: &Workload)
 fn body(trace: &Trace, made: &Synthesis, proof: &Proof, workload: &Workload) -> String {
     let mut text = String::from("\n## The workload\n\n");
     let recorder = &trace.recorder;
-    let _ = writeln!(text, "- command: `{}`", workload.target.command.join(" ").replace('\n', " ⏎ "));
+    match &trace.target.container {
+        None => drop(writeln!(text, "- command: `{}`", workload.target.in_words())),
+        Some(container) => text.push_str(&image(trace, container, workload)),
+    }
     let _ = writeln!(
         text,
         "- recorded with `{}` on Linux {} ({}), {}",
@@ -277,6 +281,41 @@ fn body(trace: &Trace, made: &Synthesis, proof: &Proof, workload: &Workload) -> 
     text
 }
 
+/// By whom the confined starts were made, where it was not by us.
+fn by_engine(trace: &Trace) -> String {
+    let Some(container) = &trace.target.container else { return String::new() };
+    match &trace.target.runtime {
+        Some(runtime) => format!(" by {} with {runtime}", container.engine),
+        None => format!(" by {}", container.engine),
+    }
+}
+
+/// The lines about the image that was learned.
+fn image(trace: &Trace, container: &Container, workload: &Workload) -> String {
+    let mut text = format!("- image: `{}`", workload.target.image.as_deref().unwrap_or("unknown"));
+    match &trace.target.image {
+        Some(digest) => drop(write!(text, ", {digest}")),
+        None => text.push_str(", of unknown digest"),
+    }
+    let runtime = trace.target.runtime.as_deref().unwrap_or("an unknown runtime");
+    let _ = writeln!(text, "\n- run by {} with {runtime}", container.engine);
+    if !workload.target.run_options.is_empty() {
+        let _ = writeln!(text, "- options: `{}`", workload.target.run_options.join(" "));
+    }
+    if !trace.target.command.is_empty() {
+        let _ = writeln!(text, "- command: `{}`", trace.target.command.join(" ").replace('\n', " ⏎ "));
+    }
+    match container.no_new_privileges {
+        Some(true) => text.push_str("- with no_new_privs\n"),
+        Some(false) => text.push_str("- without no_new_privs\n"),
+        None => {}
+    }
+    if let Some(before) = container.attached.before_first_exec_ms {
+        let _ = writeln!(text, "- recorded from {before} ms before its first instruction");
+    }
+    text
+}
+
 const fn backend(backend: Backend) -> &'static str {
     match backend {
         Backend::Ebpf => "ebpf",
@@ -290,6 +329,9 @@ fn reason(reason: &Reason) -> String {
             let phases: Vec<&str> = phases.iter().map(|phase| phase.as_str()).collect();
             format!("{} in {}, first by {}", count(*calls, "call"), phases.join(", "), first.comm)
         }
+        Reason::ExecSession { calls, first, .. } => {
+            format!("{} in exec sessions, first by {}", count(*calls, "call"), first.comm)
+        }
         Reason::Added { why, .. } => format!("added: {why}"),
         Reason::Always { why } => format!("*not observed*: every program needs it ({why})"),
         Reason::Fallback { of, .. } => format!("*not observed*: called where {of} is answered with ENOSYS"),
@@ -299,6 +341,9 @@ fn reason(reason: &Reason) -> String {
         }
         Reason::Portable { why } => format!("*not observed*: {why}"),
         Reason::Runtime { runtime } => format!("*not observed*: {runtime} calls it"),
+        Reason::RuntimeSeen { calls, .. } => {
+            format!("{} by the container runtime, under the filter", count(*calls, "call"))
+        }
     }
 }
 

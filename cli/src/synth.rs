@@ -8,10 +8,12 @@ use synth::{Level, Synthesis};
 use trace::Trace;
 
 use crate::{
-    exit, folder, input,
+    exit, folder,
+    format::Form,
+    input,
     output::Output,
     synthesis::Choices,
-    terminal::{count, say},
+    terminal::{count, print, say},
 };
 
 /// Turn traces into a seccomp profile
@@ -24,6 +26,9 @@ pub(crate) struct Options {
     /// Where the profile goes, its evidence beside it as `NAME.evidence.json`; `-` is standard output, without evidence
     #[arg(short, long, value_name = "FILE", default_value = "profile.json")]
     output: PathBuf,
+
+    #[command(flatten)]
+    form: Form,
 
     #[command(flatten)]
     choices: Choices,
@@ -45,6 +50,7 @@ pub(crate) struct Risks {
 }
 
 pub(crate) fn run(mut options: Options) -> anyhow::Result<ExitCode> {
+    options.form.check(&options.output)?;
     let merged = input::merged(&options.traces)?;
     let mut added = Vec::new();
     for folder in options.traces.iter().filter(|path| path.is_dir()) {
@@ -63,15 +69,21 @@ pub(crate) fn run(mut options: Options) -> anyhow::Result<ExitCode> {
         Ok(made) => made,
         Err(code) => return Ok(code),
     };
+    let folder = options.traces.iter().find(|path| path.is_dir());
+    let written = options.form.write(&made.profile, folder.unwrap_or(&options.output), &options.output)?;
     if let Some(evidence) = evidence {
         evidence.write(made.evidence.to_json().as_bytes())?;
     }
     let name = profile.name().to_string();
-    profile.write(made.profile.to_json().as_bytes())?;
+    profile.write(written.profile.as_bytes())?;
     say_summary(&made);
     if name != "-" {
         say(format!("wrote {name}"));
     }
+    if let Some(hint) = written.hint {
+        say(hint);
+    }
+    print(written.line.unwrap_or_default());
     Ok(exit::code(exit::YES))
 }
 

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
-use synth::Options;
+use synth::{Options, RuntimeTable};
 
-use crate::input;
+use crate::{input, output::read};
 
 /// How a profile is made from traces. What is not said here is what the workload's folder says, else the default.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,8 +18,10 @@ pub(crate) struct Choices {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) margin: Option<Margin>,
 
-    /// Whose own calls, made between loading the filter and starting the program, are allowed [default: auto]
-    #[arg(long, value_enum)]
+    /// Whose own calls, made between loading the filter and starting the program, are allowed: `auto` (of the runtime
+    /// that the trace names), `runc`, `crun`, `none` (the profile cannot start a container), or a table's file. A
+    /// table that `runtime-base` measured, in `profiles/runtime` here, goes before shipped ones [default: auto]
+    #[arg(long, value_name = "RUNTIME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) runtime: Option<Runtime>,
 
@@ -31,6 +34,11 @@ pub(crate) struct Choices {
     #[arg(long, value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) default_action: Option<DefaultAction>,
+
+    /// Leave out what exec sessions (`docker exec`, exec probes) called: they will be refused it
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) without_exec: bool,
 }
 
 /// `--margin`.
@@ -44,17 +52,89 @@ pub(crate) enum Margin {
 }
 
 /// `--runtime`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 pub(crate) enum Runtime {
-    /// Those of the runtime that the trace names; of runc and crun where it names none
+    /// Those of the runtime that the trace names; of runc and crun where it names none.
     Auto,
-    /// Those of runc
+    /// Those of runc.
     Runc,
-    /// Those of crun
+    /// Those of crun.
     Crun,
-    /// None: the profile cannot start a container
+    /// None.
     None,
+    /// Those of a table's file.
+    Table(PathBuf),
+}
+
+impl From<String> for Runtime {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "auto" => Self::Auto,
+            "runc" => Self::Runc,
+            "crun" => Self::Crun,
+            "none" => Self::None,
+            _ => Self::Table(text.into()),
+        }
+    }
+}
+
+impl From<&str> for Runtime {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl From<Runtime> for String {
+    fn from(runtime: Runtime) -> Self {
+        match runtime {
+            Runtime::Auto => "auto".to_owned(),
+            Runtime::Runc => "runc".to_owned(),
+            Runtime::Crun => "crun".to_owned(),
+            Runtime::None => "none".to_owned(),
+            Runtime::Table(path) => path.to_string_lossy().into_owned(),
+        }
+    }
+}
+
+impl Runtime {
+    /// The choice as the synthesizer takes it, and the tables that were measured.
+    fn resolve(&self) -> anyhow::Result<(synth::Runtime, Vec<RuntimeTable>)> {
+        Ok(match self {
+            Self::None => (synth::Runtime::None, Vec::new()),
+            Self::Table(path) => {
+                if !path.exists() && !path.to_string_lossy().contains(['/', '.']) {
+                    bail!(
+                        "unknown runtime `{}`; give auto, runc, crun, none, or a table's file",
+                        path.display()
+                    );
+                }
+                (synth::Runtime::Table(runtime_table(path)?), Vec::new())
+            }
+            Self::Auto => (synth::Runtime::Auto, measured()?),
+            Self::Runc => (synth::Runtime::Runc, measured()?),
+            Self::Crun => (synth::Runtime::Crun, measured()?),
+        })
+    }
+}
+
+/// Where `runtime-base` puts what it measured, and where it is looked for: below the current directory.
+pub(crate) const MEASURED: &str = "profiles/runtime";
+
+/// Reads the table of a runtime's calls.
+pub(crate) fn runtime_table(path: &Path) -> anyhow::Result<RuntimeTable> {
+    let context = || format!("cannot read runtime table `{}`", path.display());
+    let text = String::from_utf8(read(path)?).with_context(context)?;
+    RuntimeTable::read(&text).with_context(context)
+}
+
+/// The measured tables, in the order of their names.
+fn measured() -> anyhow::Result<Vec<RuntimeTable>> {
+    let Ok(entries) = std::fs::read_dir(MEASURED) else { return Ok(Vec::new()) };
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|file| file.extension() == Some("toml".as_ref()));
+    files.sort();
+    files.iter().map(|file| runtime_table(file)).collect()
 }
 
 /// `--default-action`.
@@ -109,29 +189,28 @@ impl Choices {
     /// Fills in what a folder's `workload.toml` says.
     pub(crate) fn or_stored(&mut self, stored: &Self) {
         self.margin = self.margin.or(stored.margin);
-        self.runtime = self.runtime.or(stored.runtime);
+        self.runtime = self.runtime.take().or_else(|| stored.runtime.clone());
         self.ceiling = self.ceiling.take().or_else(|| stored.ceiling.clone());
         self.default_action = self.default_action.or(stored.default_action);
+        self.without_exec |= stored.without_exec;
     }
 
-    /// The options as the synthesizer takes them; a ceiling's file is read.
+    /// The options as the synthesizer takes them; the files of a ceiling and of runtimes' tables are read.
     pub(crate) fn options(&self) -> anyhow::Result<Options> {
         let ceiling = match &self.ceiling {
             None | Some(Ceiling::RuntimeDefault) => synth::Ceiling::RuntimeDefault,
             Some(Ceiling::None) => synth::Ceiling::None,
             Some(Ceiling::Profile(path)) => synth::Ceiling::Profile(input::profile(Path::new(path))?),
         };
+        let (runtime, measured) = self.runtime.as_ref().unwrap_or(&Runtime::Auto).resolve()?;
         Ok(Options {
             margin: match self.margin {
                 Some(Margin::None) => synth::Margin::None,
                 None | Some(Margin::Portable) => synth::Margin::Portable,
             },
-            runtime: match self.runtime {
-                None | Some(Runtime::Auto) => synth::Runtime::Auto,
-                Some(Runtime::Runc) => synth::Runtime::Runc,
-                Some(Runtime::Crun) => synth::Runtime::Crun,
-                Some(Runtime::None) => synth::Runtime::None,
-            },
+            runtime,
+            measured,
+            without_exec: self.without_exec,
             ceiling,
             default_action: match self.default_action {
                 None | Some(DefaultAction::Errno) => synth::DefaultAction::Errno,

@@ -8,6 +8,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use profiler::{
     Observer, Progress,
+    containers::Event,
     drive::{Driven, End, Verdict},
 };
 use trace::{Backend, Losses, PhaseName};
@@ -40,6 +41,14 @@ impl Live {
             bar
         });
         Self { bar, quiet }
+    }
+
+    /// Writes whole lines while the live line is up.
+    pub(crate) fn apart(&self, write: impl FnOnce()) {
+        match &self.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
     }
 
     /// Takes the line away, so that what follows stands alone.
@@ -82,6 +91,67 @@ impl Observer for Live {
         ));
         bar.tick();
     }
+
+    fn event(&mut self, event: &Event<'_>) {
+        if self.quiet {
+            return;
+        }
+        if let Some(sentence) = sentence(event) {
+            self.apart(|| say(sentence));
+        }
+    }
+}
+
+/// An event in a sentence for a person; none where it speaks through its trace.
+fn sentence(event: &Event<'_>) -> Option<String> {
+    Some(match event {
+        Event::Found { engine, container, observed } => {
+            let mut facts =
+                vec![format!("{engine}: container `{}` ({})", container.name, short(&container.id))];
+            facts.extend(container.image_name.as_ref().map(|image| format!("image {image}")));
+            facts.extend(container.runtime_with_version());
+            facts.push(if *observed {
+                "seccomp observe (refuses nothing)".to_owned()
+            } else {
+                format!("seccomp {}", container.seccomp.describe())
+            });
+            if container.no_new_privileges == Some(true) {
+                facts.push("no_new_privs".to_owned());
+            }
+            if container.privileged {
+                facts.push("privileged".to_owned());
+            }
+            facts.join(", ")
+        }
+        Event::WaitingForStart(container) => {
+            format!(
+                "`{}` does not run; waiting for it to be started, nothing of it will be missed",
+                container.name
+            )
+        }
+        Event::WaitingForPod { namespace, name, limit } => format!(
+            "no pod `{namespace}/{name}` yet; waiting for it, at most {}",
+            humantime::format_duration(*limit)
+        ),
+        Event::PodFound(pod) => format!("pod `{}/{}` ({})", pod.namespace, pod.name, pod.uid),
+        Event::Began { container, late: true } => {
+            format!("`{}` runs already: attached late, its start is not recorded", container.name)
+        }
+        Event::Began { container, late: false } => {
+            let kind = container.kind.as_str();
+            format!(
+                "recording {kind} `{}` ({}) from its first instruction",
+                container.name,
+                short(&container.id)
+            )
+        }
+        Event::Finished(_) => return None,
+    })
+}
+
+/// An id as engines show it; containerd's are names.
+pub(crate) fn short(id: &str) -> &str {
+    id.get(..12).filter(|_| id.len() == 64).unwrap_or(id)
 }
 
 /// Whole seconds as a person writes them: `7s`, `3m 20s`.

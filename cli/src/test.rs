@@ -1,19 +1,24 @@
-//! `test`: runs a command with a profile enforced, and names each denial.
+//! `test`: runs a command or a container with a profile enforced, and names each denial.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
+use std::{collections::BTreeSet, ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
 use harness::Mode;
+use profiler::drive::Plan;
 use serde_json::json;
+use synth::Profile;
 
 use crate::{
+    containers::{Engines, ImageTarget, container_trial, names_seccomp, profile_file},
     exit, folder, input,
-    session::{Life, duration},
+    session::{Backend, Life, duration},
     terminal::{print, remarks, say},
-    trial::{Bearing, Setting, Trial, above_ceiling, denial_json, sentence, trial},
+    trial::{
+        Bearing, Setting, Trial, above_ceiling, denial_json, relayed_trial, running_trial, sentence, trial,
+    },
 };
 
-/// Run a command with a profile enforced, and name each denial
+/// Run a command or a container with a profile enforced, and name each denial
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// The profile: a file, a workload folder, or the name of a shipped default (docker, podman, containerd)
@@ -44,10 +49,25 @@ pub(crate) struct Options {
     #[arg(long)]
     json: bool,
 
+    /// Exercise and judge this container, which must already run under the profile; it is never stopped or changed
+    #[arg(long, value_name = "CONTAINER", help_heading = "Containers", conflicts_with_all = ["image", "command", "complain", "runs"])]
+    container: Option<String>,
+
+    #[command(flatten)]
+    image: ImageTarget,
+
+    #[command(flatten)]
+    engines: Engines,
+
+    /// How the denials of a container are named: `ebpf` needs root; `notify` is the runtime's own listener, which not
+    /// every engine passes on
+    #[arg(long, value_enum, default_value_t, help_heading = "Containers")]
+    backend: Backend,
+
     #[command(flatten)]
     life: Life,
 
-    /// The command; a workload folder has its own
+    /// The command, or the arguments for an image; a workload folder has its own
     #[arg(last = true, value_name = "CMD")]
     command: Vec<OsString>,
 }
@@ -57,17 +77,51 @@ pub(crate) fn run(mut options: Options) -> anyhow::Result<ExitCode> {
     let stored =
         if options.profile.is_dir() { Some(folder::Workload::read(&options.profile)?) } else { None };
     let mut command = std::mem::take(&mut options.command);
-    if command.is_empty() {
-        let Some(stored) = &stored else {
-            anyhow::bail!("no command to test with; give one after `--`");
-        };
-        command = stored.command()?;
-        options.life.or_stored(&stored.life);
-        options.health_cmd = options.health_cmd.or_else(|| stored.life.health.clone());
+    let mut container = options.image.run(&options.engines, &command)?;
+    let is_container = container.is_some() || options.container.is_some();
+    if (command.is_empty() && !is_container) || options.container.is_some() {
+        if let Some(stored) = &stored {
+            if !is_container {
+                container = stored.image_run()?;
+            }
+            if container.is_none() && !is_container {
+                command = stored.command()?;
+            }
+            options.life.or_stored(&stored.life);
+            options.health_cmd = options.health_cmd.or_else(|| stored.life.health.clone());
+        } else if !is_container {
+            anyhow::bail!("nothing to test with; give a command after `--`, an `--image` or a `--container`");
+        }
+    } else if let (false, Some(stored)) = (is_container, &stored) {
+        // What was learned of an image is tested with that image; the words are its arguments.
+        container = stored.image_run()?;
+        if let Some(container) = &mut container {
+            container.arguments = std::mem::take(&mut command);
+        }
     }
     let plan = options.life.plan(options.health_cmd.clone(), options.duration);
     let above_ceiling =
         input::evidence(&options.profile)?.map(|evidence| above_ceiling(&evidence)).unwrap_or_default();
+    let mut result = Outcome::default();
+    if let Some(name) = &options.container {
+        match running_trial(&profile, name, &options.engines, &plan, &above_ceiling)? {
+            Ok(trial) => result.add(&options, &trial, "running"),
+            Err(why) => {
+                say(format!("error: {why}"));
+                return Ok(exit::code(exit::EVIDENCE));
+            }
+        }
+        return Ok(result.tell(&options));
+    }
+    if let Some(container) = container {
+        anyhow::ensure!(
+            !options.complain,
+            "`--complain` is for commands: an engine loads the profile as it is; see `watch --profile`"
+        );
+        let start = Containers { profile: &profile, plan: &plan, above_ceiling: &above_ceiling };
+        start.test(&options, container, &mut result)?;
+        return Ok(result.tell(&options));
+    }
     let setting = Setting {
         profile: &profile,
         command: &command,
@@ -76,48 +130,138 @@ pub(crate) fn run(mut options: Options) -> anyhow::Result<ExitCode> {
         stdout_is_ours: options.json,
     };
     let mode = if options.complain { Mode::Complain } else { Mode::Enforce };
-    let mut denied_runs = 0u32;
-    let mut unwell_runs = 0u32;
-    for run in 1..=options.runs {
+    for _ in 1..=options.runs {
         let trial = trial(&setting, mode)?;
-        denied_runs += u32::from(trial.refused(Bearing::Denial).next().is_some());
-        unwell_runs += u32::from(!trial.is_well());
-        report(&options, run, &trial, mode);
+        result.add(&options, &trial, if options.complain { "complain" } else { "enforce" });
     }
-    let mut plain_is_well = true;
     if !options.no_plain && !options.complain {
         let trial = trial(&setting, Mode::Plain)?;
-        plain_is_well = trial.is_well();
-        report(&options, options.runs + 1, &trial, Mode::Plain);
+        report(&options, options.runs + 1, &trial, "plain");
+        result.plain = Some(trial.is_well());
     }
-    let good = denied_runs == 0 && unwell_runs == 0 && plain_is_well;
-    if options.json {
-        print(
-            json!({
-                "type": "result", "version": 1, "runs": options.runs, "denied": denied_runs, "unwell": unwell_runs,
-                "plain": if options.no_plain || options.complain { None } else { Some(plain_is_well) },
-                "upper_bound": harness::upper_bound(options.runs, denied_runs),
-            })
-            .to_string()
-                + "\n",
-        );
-    } else {
-        print(summary(&options, denied_runs, unwell_runs, plain_is_well));
-    }
-    Ok(exit::code(if good { exit::YES } else { exit::NO }))
+    Ok(result.tell(&options))
 }
 
-fn report(options: &Options, run: u32, trial: &Trial, mode: Mode) {
+/// Starts of a container by its engine.
+struct Containers<'a> {
+    profile: &'a Profile,
+    plan: &'a Plan,
+    above_ceiling: &'a BTreeSet<String>,
+}
+
+impl Containers<'_> {
+    fn test(&self, options: &Options, container: engine::Run, result: &mut Outcome) -> anyhow::Result<()> {
+        let Self { profile, plan, above_ceiling } = *self;
+        anyhow::ensure!(
+            !names_seccomp(&container.options),
+            "the container's options choose a seccomp profile of their own; leave `--security-opt seccomp=…` and `--privileged` out: the profile under test is put there"
+        );
+        let notify = match options.backend {
+            Backend::Ebpf => false,
+            Backend::Notify => true,
+            Backend::Auto => match profiler::ebpf::probe() {
+                Ok(()) => false,
+                Err(error) => {
+                    say(format!("no BPF here ({error}): denials are named by the runtime's listener"));
+                    true
+                }
+            },
+        };
+        // The very file that a user would name, where there is one.
+        let named = [options.profile.clone(), options.profile.join(folder::PROFILE)];
+        let file = match named.into_iter().find(|path| path.is_file()) {
+            Some(path) => (std::path::absolute(path)?, None),
+            None => {
+                let file = profile_file(&profile.to_json())?;
+                (file.path().to_owned(), Some(file))
+            }
+        };
+        for _ in 1..=options.runs {
+            let trial = if notify {
+                relayed_trial(profile, &container, plan, above_ceiling)?
+            } else {
+                let run = engine::Run { seccomp: Some(file.0.clone()), ..container.clone() };
+                container_trial(profile, run, &options.engines, plan, above_ceiling)?
+            };
+            result.add(options, &trial, "container");
+        }
+        Ok(())
+    }
+}
+
+/// What the starts showed.
+#[derive(Default)]
+struct Outcome {
+    runs: u32,
+    denied: u32,
+    unwell: u32,
+    /// Whether it was well as a runtime loads the profile, where that was tried apart.
+    plain: Option<bool>,
+    /// Whether the container runtime itself was refused something.
+    runtime: bool,
+}
+
+impl Outcome {
+    fn add(&mut self, options: &Options, trial: &Trial, mode: &str) {
+        self.runs += 1;
+        self.denied += u32::from(trial.refused(Bearing::Denial).next().is_some());
+        self.unwell += u32::from(!trial.is_well());
+        self.runtime |= trial.refused(Bearing::Denial).any(|denial| denial.stage.is_runtime());
+        report(options, self.runs, trial, mode);
+    }
+
+    fn tell(&self, options: &Options) -> ExitCode {
+        let good = self.denied == 0 && self.unwell == 0 && self.plain != Some(false);
+        let bound = harness::upper_bound(self.runs, self.denied).filter(|_| !options.complain);
+        if options.json {
+            print(
+                json!({
+                    "type": "result", "version": 1, "runs": self.runs, "denied": self.denied, "unwell": self.unwell,
+                    "plain": self.plain, "runtime_refused": self.runtime, "upper_bound": bound,
+                })
+                .to_string()
+                    + "\n",
+            );
+        } else {
+            print(self.summary(options, bound));
+        }
+        if self.runtime {
+            say(
+                "the container runtime itself was refused calls that it needs before the workload begins: make the profile with `synth --runtime runc` (or crun), or measure what this host's runtime needs with `runtime-base`",
+            );
+        }
+        exit::code(if good { exit::YES } else { exit::NO })
+    }
+
+    fn summary(&self, options: &Options, bound: Option<f64>) -> String {
+        if options.container.is_some() {
+            let denied = if self.denied == 0 { "no denial" } else { "denied" };
+            let well = if self.unwell == 0 { "well" } else { "NOT WELL" };
+            return format!("while it was exercised: {denied}, {well}\n");
+        }
+        let mut text =
+            format!("{} of {} starts with a denial, {} not well", self.denied, self.runs, self.unwell);
+        match self.plain {
+            Some(true) => text += "; as a runtime loads it: well",
+            Some(false) => text += "; as a runtime loads it: NOT WELL",
+            None => {}
+        }
+        if let Some(bound) = bound {
+            text += &format!(
+                "\nat 95 % confidence up to {:.0} % of such starts may still meet a denial",
+                (bound * 100.0).ceil()
+            );
+        }
+        text + "\n"
+    }
+}
+
+fn report(options: &Options, run: u32, trial: &Trial, mode: &str) {
     if options.json {
         for denial in &trial.run.denials {
             print(denial_json(denial, trial.bearing(denial), run).to_string() + "\n");
         }
         let exit = trial.run.driven.exit.map(confine::Exit::code);
-        let mode = match mode {
-            Mode::Enforce => "enforce",
-            Mode::Complain => "complain",
-            Mode::Plain => "plain",
-        };
         let denied = trial.refused(Bearing::Denial).count();
         print(json!({ "type": "run", "version": 1, "run": run, "mode": mode, "exit": exit, "well": trial.is_well(), "denied": denied }).to_string() + "\n");
         return;
@@ -135,19 +279,4 @@ fn report(options: &Options, run: u32, trial: &Trial, mode: Mode) {
             }
         }
     }
-}
-
-fn summary(options: &Options, denied: u32, unwell: u32, plain: bool) -> String {
-    let runs = options.runs;
-    let mut text = format!("{denied} of {runs} starts with a denial, {unwell} not well");
-    if !options.no_plain && !options.complain {
-        text += if plain { "; as a runtime loads it: well" } else { "; as a runtime loads it: NOT WELL" };
-    }
-    if let Some(bound) = harness::upper_bound(runs, denied).filter(|_| !options.complain) {
-        text += &format!(
-            "\nat 95 % confidence up to {:.0} % of such starts may still meet a denial",
-            (bound * 100.0).ceil()
-        );
-    }
-    text + "\n"
 }

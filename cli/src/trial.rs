@@ -3,10 +3,24 @@
 use std::{collections::BTreeSet, ffi::OsString, os::fd::AsFd};
 
 use confine::Launch;
-use harness::{Denial, Mode, Run};
-use profiler::drive::{Driven, End, Plan};
+use engine::{Container, Found, Seccomp};
+use harness::{Denial, Mode, Relay, Run, Stage};
+use profiler::{
+    containers::{ContainerRequest, ContainerSubject},
+    drive::{Driven, End, Plan},
+};
 use serde_json::{Value, json};
-use synth::{Evidence, Finding, Profile};
+use synth::{
+    Evidence, Finding, Profile,
+    decode::{Context, Detail},
+};
+
+use crate::{
+    containers::{Engines, profile_file},
+    output::read,
+    record::TOOL,
+    terminal::Live,
+};
 
 /// What a start showed.
 #[derive(Debug)]
@@ -86,28 +100,115 @@ pub(crate) fn trial(setting: &Setting<'_>, mode: Mode) -> anyhow::Result<Trial> 
     Ok(Trial { run, above_ceiling: setting.above_ceiling.clone() })
 }
 
-/// A denial in one line for a person: `mkdir("…") by sh (4711), serving, 3 times → EPERM`.
+/// A container that already runs, exercised and judged; never started, stopped or changed. The inner error is that it
+/// does not run under the profile.
+pub(crate) fn running_trial(
+    profile: &Profile,
+    name: &str,
+    engines: &Engines,
+    plan: &Plan,
+    above_ceiling: &BTreeSet<String>,
+) -> anyhow::Result<Result<Trial, String>> {
+    let sockets = engines.sockets();
+    let Found { container, .. } = engine::find(name, engines.engine, &sockets)?;
+    if container.pid().is_none() {
+        anyhow::bail!(
+            "container `{name}` does not run; start it with the profile: `--security-opt seccomp=FILE`"
+        );
+    }
+    if let Err(why) = runs_under(&container, profile) {
+        return Ok(Err(why));
+    }
+    let request = ContainerRequest {
+        subject: ContainerSubject::Existing { name: name.to_owned(), choice: engines.engine },
+        sockets,
+        plan: plan.clone(),
+        stdout_is_ours: true,
+        observe_profile: None,
+    };
+    let recorded = profiler::containers::record(&request, TOOL, &mut Live::new(true))?;
+    let Some(recording) = recorded.into_iter().next() else {
+        anyhow::bail!("container `{name}` was not seen")
+    };
+    let denials = harness::attribute(profile, &recording.refusals, &recording.driven.phases)?;
+    let mut remarks = vec![
+        "it ran already: what was refused to it before, and while it starts, is not known; see `test --image`".to_owned(),
+    ];
+    if recording.trace.losses.lost_calls() {
+        remarks.push("some events were lost, so a denial may be missing".to_owned());
+    }
+    let run = Run { driven: recording.driven, denials, remarks };
+    Ok(Ok(Trial { run, above_ceiling: above_ceiling.clone() }))
+}
+
+/// Whether the engine says that the container runs under this very profile.
+fn runs_under(container: &Container, profile: &Profile) -> Result<(), String> {
+    let remedy = "start it with `--security-opt seccomp=FILE` and the profile's file, then test it";
+    let name = &container.name;
+    let text = match &container.seccomp {
+        _ if container.privileged => {
+            return Err(format!("container `{name}` is privileged, so no profile is in force; {remedy}"));
+        }
+        Seccomp::Unconfined => {
+            return Err(format!("container `{name}` runs unconfined; {remedy}, or use `watch --profile`"));
+        }
+        Seccomp::Default => {
+            return Err(format!("container `{name}` runs under its engine's default profile; {remedy}"));
+        }
+        Seccomp::Inline(text) => text.clone().into_bytes(),
+        Seccomp::Profile(path) => read(path.as_ref()).map_err(|error| format!("{error:#}; {remedy}"))?,
+    };
+    match Profile::read(&text) {
+        Ok(own) if own.digest() == profile.digest() => Ok(()),
+        _ => Err(format!("container `{name}` runs under another profile than this one; {remedy}")),
+    }
+}
+
+/// A container that its engine starts with the profile rewritten so that its runtime's listener names denials.
+pub(crate) fn relayed_trial(
+    profile: &Profile,
+    container: &engine::Run,
+    plan: &Plan,
+    above_ceiling: &BTreeSet<String>,
+) -> anyhow::Result<Trial> {
+    let folder = tempfile::Builder::new().prefix("seccomp-learn.").tempdir()?;
+    let relay = Relay::listen(profile, folder.path())?;
+    let file = profile_file(&relay.profile().to_json())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let run = runtime.block_on(harness::run_relayed(relay, container, file.path().to_owned(), plan))?;
+    Ok(Trial { run, above_ceiling: above_ceiling.clone() })
+}
+
+/// A denial in one line for a person: `unshare(CLONE_NEWUSER) → EPERM, 3 times, first by sh (4711) in serving`.
 pub(crate) fn sentence(denial: &Denial) -> String {
     let times = if denial.count == 1 {
         "once".to_owned()
     } else {
         format!("{} times", crate::terminal::thousands(denial.count))
     };
-    let arguments: Vec<String> = denial.args.iter().map(|argument| format!("{argument:#x}")).collect();
     let abi = if Some(denial.abi) == trace::Abi::native_of(std::env::consts::ARCH) {
         String::new()
     } else {
         format!(" ({})", denial.abi)
     };
+    let whose = match denial.stage {
+        Stage::Workload => "",
+        Stage::Exec => "exec session: ",
+        Stage::Setup | Stage::Start => "container runtime: ",
+    };
+    let call = in_words(denial.abi, &denial.name, &denial.args, Detail::Short);
     format!(
-        "{}{abi} → {}, {times}, first by {} ({}) in {} with ({})",
-        denial.name,
+        "{whose}{call}{abi} → {}, {times}, first by {} ({}) in {}",
         denial.verdict,
         denial.comm,
         denial.pid,
         denial.phase.as_str(),
-        arguments.join(", "),
     )
+}
+
+/// A call with its arguments in words.
+pub(crate) fn in_words(abi: trace::Abi, name: &str, arguments: &[u64; 6], detail: Detail) -> String {
+    synth::decode::call(abi, name, arguments, &Context { detail, ..Context::default() })
 }
 
 /// A denial for a program.
@@ -124,10 +225,12 @@ pub(crate) fn denial_json(denial: &Denial, bearing: Bearing, run: u32) -> Value 
         "number": denial.number,
         "name": denial.name,
         "args": denial.args.map(|argument| format!("{argument:#x}")),
+        "call": in_words(denial.abi, &denial.name, &denial.args, Detail::Full),
         "verdict": denial.verdict.to_string(),
         "count": denial.count,
         "pid": denial.pid,
         "comm": denial.comm,
+        "stage": denial.stage.as_str(),
         "phase": denial.phase.as_str(),
         "after_ms": denial.after_ms,
         "remedy": denial.remedy,

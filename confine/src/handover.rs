@@ -9,10 +9,16 @@
 use std::{
     io::{self, IoSlice, IoSliceMut},
     mem,
-    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+    os::{
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+        unix::net::UnixStream,
+    },
 };
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+
+/// The state holds a container's annotations, which may be long.
+const LONGEST_STATE: usize = 1 << 20;
 
 /// A control message that carries one descriptor, padded as CMSG_SPACE has it.
 #[repr(C, align(8))]
@@ -78,7 +84,28 @@ pub(crate) fn fetch(socket: BorrowedFd<'_>, number: RawFd) -> io::Result<OwnedFd
     let request = number.to_ne_bytes();
     sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&request)], &[], MsgFlags::MSG_NOSIGNAL, None)?;
     let mut byte = [0u8];
-    let mut data = [IoSliceMut::new(&mut byte)];
+    receive(socket, &mut byte)?.0.ok_or_else(|| {
+        io::Error::new(io::ErrorKind::UnexpectedEof, "the helper ended before it handed the listener over")
+    })
+}
+
+/// Receives what a container runtime sends to the socket of a profile's `listenerPath`: the listener, and the
+/// container process state as JSON.
+/// <https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config-linux.md#containerprocessstate>
+///
+/// # Errors
+/// When nothing comes, or no descriptor with it.
+pub fn receive_listener(socket: &UnixStream) -> io::Result<(OwnedFd, Vec<u8>)> {
+    let mut state = vec![0; LONGEST_STATE];
+    let (descriptor, length) = receive(socket.as_fd(), &mut state)?;
+    state.truncate(length);
+    let none = || io::Error::new(io::ErrorKind::InvalidData, "no descriptor came with the container's state");
+    Ok((descriptor.ok_or_else(none)?, state))
+}
+
+/// One message with at most one descriptor.
+fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(Option<OwnedFd>, usize)> {
+    let mut data = [IoSliceMut::new(buffer)];
     let mut space = nix::cmsg_space!(RawFd);
     let message = loop {
         match recvmsg::<()>(socket.as_raw_fd(), &mut data, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
@@ -86,13 +113,14 @@ pub(crate) fn fetch(socket: BorrowedFd<'_>, number: RawFd) -> io::Result<OwnedFd
             other => break other?,
         }
     };
+    let mut descriptor = None;
     for part in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(numbers) = part
-            && let Some(received) = numbers.first()
-        {
-            // SAFETY: the kernel has just installed this descriptor for us; nobody else knows it.
-            return Ok(unsafe { OwnedFd::from_raw_fd(*received) });
+        if let ControlMessageOwned::ScmRights(numbers) = part {
+            for number in numbers {
+                // SAFETY: the kernel has just installed this descriptor for us; nobody else knows it.
+                descriptor = Some(unsafe { OwnedFd::from_raw_fd(number) });
+            }
         }
     }
-    Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the helper ended before it handed the listener over"))
+    Ok((descriptor, message.bytes))
 }

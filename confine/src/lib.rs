@@ -11,7 +11,8 @@
 //!
 //! **Invariant:** a workload under a listener never outlives it unanswered. When the process that listens dies,
 //! or drops its [`Listener`] early, the kernel would answer every notified call with ENOSYS; instead a keeper
-//! process ends the workload (see `keeper.rs`).
+//! process ends the workload (see `keeper.rs`). A listener that a container runtime handed over has none: the
+//! container is the engine's to end.
 
 mod child;
 mod entry;
@@ -29,6 +30,7 @@ pub use nix::sys::signal::Signal;
 pub use self::{
     child::{Child, signal_thread},
     error::{Exit, SpawnError},
+    handover::receive_listener,
     keeper::is_keeper,
     launch::{Filter, Gated, Launch, spawn},
     listener::{Event, Listener, Notification, Reply},

@@ -62,7 +62,8 @@ pub enum Reply {
 #[derive(Debug)]
 pub struct Listener {
     fd: OwnedFd,
-    keeper: Keeper,
+    /// None where somebody else started the workload and answers for it.
+    keeper: Option<Keeper>,
     /// Shared with the keeper, which must know the call that was read last and perhaps never answered.
     request: Mapping,
     response: Vec<u64>,
@@ -80,10 +81,22 @@ impl AsFd for Listener {
 impl Listener {
     /// A listener over this descriptor, with a keeper for the workload's cgroup.
     pub(crate) fn new(fd: OwnedFd, workload: &Child, cgroup_kill: Option<File>) -> io::Result<Self> {
+        let mut listener = Self::from_descriptor(fd)?;
+        let process = (workload.pid(), workload.pidfd());
+        listener.keeper = Some(Keeper::start(listener.fd.as_fd(), process, cgroup_kill, &listener.request)?);
+        listener.no_new_privileges = workload.no_new_privileges();
+        Ok(listener)
+    }
+
+    /// A listener that a container runtime handed over. It has no keeper: when it is dropped, or this process dies,
+    /// every notified call fails with ENOSYS, and the container is still there.
+    ///
+    /// # Errors
+    /// When this kernel has no user notification, or there is no memory.
+    pub fn from_descriptor(fd: OwnedFd) -> io::Result<Self> {
         // A later kernel may have longer structures; it writes as much as it has.
         let (request, response) = sys::notification_sizes()?;
         let request = Mapping::new(request.max(size_of::<Request>()))?;
-        let keeper = Keeper::start(fd.as_fd(), (workload.pid(), workload.pidfd()), cgroup_kill, &request)?;
         let response = vec![0; response.max(size_of::<Response>()).div_ceil(8)];
         // The workload's task and ours take turns on one CPU, without the scheduler in between. Since 6.6; before,
         // EINVAL, and it is only slower.
@@ -91,12 +104,12 @@ impl Listener {
         unsafe { libc::ioctl(fd.as_raw_fd(), sys::IOCTL_SET_FLAGS, sys::SYNC_WAKE_UP) };
         Ok(Self {
             fd,
-            keeper,
+            keeper: None,
             request,
             response,
             ended: false,
             unanswered: 0,
-            no_new_privileges: workload.no_new_privileges(),
+            no_new_privileges: false,
         })
     }
 
@@ -232,8 +245,10 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if self.ended {
-            self.keeper.dismiss();
+        if self.ended
+            && let Some(keeper) = &mut self.keeper
+        {
+            keeper.dismiss();
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Starting a command with a profile in force.
 
-use std::io;
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
 
 use confine::{Child, Filter, Launch, LoadFlags, SpawnError};
 use synth::{CompileError, CompileOptions, Flag, Profile, Program, SeccompData, Verdict, compile, simulate};
@@ -8,10 +11,10 @@ use trace::Abi;
 
 pub use crate::ledger::PhaseSetter;
 use crate::{
-    Mode, Report,
+    Mode, Report, Stage,
     ledger::{Ledger, Refused},
     rewrite,
-    supervisor::Supervisor,
+    supervisor::{Origin, Supervisor},
 };
 
 /// A confined start that could not be made.
@@ -35,6 +38,24 @@ pub enum HarnessError {
     /// The supervisor failed.
     #[error("cannot answer the workload's refused calls")]
     Supervisor(#[source] io::Error),
+    /// No socket could be made for a container runtime to hand its listener to.
+    #[error(
+        "cannot listen on `{path}` for the container runtime; choose a shorter TMPDIR that you may write to"
+    )]
+    Listen {
+        /// The socket's path.
+        path: std::path::PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The engine cannot make the container.
+    #[error(transparent)]
+    Engine(#[from] engine::EngineError),
+    /// The container ran, or failed, without its runtime handing a listener over.
+    #[error(
+        "{0} handed no listener of its runtime over, so denials cannot be named without BPF; use podman, or docker from 23 on (20.10 drops `listenerPath`), or run as root with `--backend ebpf`"
+    )]
+    NoListener(engine::Kind),
     /// The workload could not be followed.
     #[error("cannot follow the workload")]
     Drive(#[source] io::Error),
@@ -84,11 +105,15 @@ pub fn start(profile: &Profile, mut launch: Launch, mode: Mode) -> Result<Confin
     let gated = confine::spawn(launch)?;
     let (mut child, listener) = gated.release()?;
     let exec_verdict = exec_verdict(&original, native);
+    let complain = mode == Mode::Complain;
     let mut supervisor = match listener {
-        Some(listener) => Some(
-            Supervisor::start(listener, original, ledger, mode == Mode::Complain)
-                .map_err(HarnessError::Supervisor)?,
-        ),
+        Some(listener) => {
+            let shared = Arc::new(Mutex::new(ledger));
+            Some(
+                Supervisor::start(listener, original, shared, Origin::Command, complain)
+                    .map_err(HarnessError::Supervisor)?,
+            )
+        }
         None => {
             if !exec_verdict.executes() {
                 ledger.refuse(&refused_exec(&child, native, exec_verdict));
@@ -100,7 +125,7 @@ pub fn start(profile: &Profile, mut launch: Launch, mode: Mode) -> Result<Confin
     let mut never_ran = false;
     match child.wait_exec() {
         Ok(()) => {}
-        Err(error) if exec_verdict.executes() || mode == Mode::Complain => {
+        Err(error) if exec_verdict.executes() || complain => {
             if let Some(supervisor) = &mut supervisor {
                 supervisor.finish().map_err(HarnessError::Supervisor)?;
             }
@@ -146,6 +171,7 @@ fn refused_exec(child: &Child, native: Abi, verdict: Verdict) -> Refused {
         verdict,
         thread: child.pid(),
         process: child.pid(),
+        stage: Stage::Workload,
     }
 }
 

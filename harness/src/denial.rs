@@ -14,6 +14,38 @@ pub enum Mode {
     Plain,
 }
 
+/// Who a refused call belongs to: in a container not everything is the workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// The workload itself.
+    Workload,
+    /// A session or probe that was started in the container besides.
+    Exec,
+    /// The container runtime before it loads the filter.
+    Setup,
+    /// The container runtime between loading the filter and starting the workload.
+    Start,
+}
+
+impl Stage {
+    /// The name in what programs read.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Workload => "workload",
+            Self::Exec => "exec",
+            Self::Setup => "setup",
+            Self::Start => "start",
+        }
+    }
+
+    /// Whether it is the container runtime that calls.
+    #[must_use]
+    pub const fn is_runtime(self) -> bool {
+        matches!(self, Self::Setup | Self::Start)
+    }
+}
+
 /// Calls of one kind that the profile refused, or in complain mode would have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {
@@ -35,6 +67,8 @@ pub struct Denial {
     pub pid: u32,
     /// The name of the threads that called.
     pub comm: String,
+    /// Whether the workload called, or something beside it.
+    pub stage: Stage,
     /// The phase of the first.
     pub phase: PhaseName,
     /// When the first came, in milliseconds after the start.

@@ -13,7 +13,7 @@ use std::{
 use synth::{Profile, Verdict};
 use trace::{Abi, PhaseName};
 
-use crate::{Denial, remedy};
+use crate::{Denial, Stage, remedy};
 
 /// A workload that is refused in endless variety must not fill our memory.
 const MOST_KINDS: usize = 4096;
@@ -42,6 +42,7 @@ pub(crate) struct Refused {
     pub(crate) verdict: Verdict,
     pub(crate) thread: u32,
     pub(crate) process: u32,
+    pub(crate) stage: Stage,
 }
 
 /// Two refusals are of one kind when the same rule would allow both and threads of one name asked.
@@ -51,6 +52,7 @@ struct Kind {
     number: u32,
     verdict: Verdict,
     comm: String,
+    stage: Stage,
     remedy: String,
 }
 
@@ -89,10 +91,10 @@ impl Ledger {
 
     /// Writes a denial down.
     pub(crate) fn refuse(&mut self, refused: &Refused) {
-        let Refused { abi, number, arguments, verdict, thread, process } = *refused;
+        let Refused { abi, number, arguments, verdict, thread, process, stage } = *refused;
         let name = abi.name(number).to_string();
         let remedy = remedy::remedy(&self.profile, self.native, abi, &name, &arguments);
-        let kind = Kind { abi, number, verdict, comm: comm(thread), remedy };
+        let kind = Kind { abi, number, verdict, comm: comm(thread), stage, remedy };
         if let Some(denial) = self.places.get(&kind).and_then(|place| self.denials.get_mut(*place)) {
             denial.count += 1;
             return;
@@ -111,6 +113,7 @@ impl Ledger {
             count: 1,
             pid: process,
             comm: kind.comm.clone(),
+            stage,
             phase: self.phase.get(),
             after_ms: u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX),
             remedy: kind.remedy.clone(),

@@ -1,5 +1,10 @@
-//! Runs a command with a profile in force, and names each denial: the syscall, who asked for it, when, and the
-//! smallest rule that would allow it.
+//! Runs a command or a container with a profile in force, and names each denial: the syscall, who asked for it, when,
+//! and the smallest rule that would allow it. [`watch`] does so for what runs already.
+//!
+//! Under a container runtime, which loads the filter itself, denials are what BPF sees a filter answer ([`attribute`]);
+//! without BPF they come from the runtime's own listener ([`Relay`]). [`Judge`] asks a profile that is not loaded.
+//!
+//! What follows is about commands.
 //!
 //! The profile is compiled as a runtime does it. In [`Mode::Plain`] the program is loaded as it is. In the other
 //! modes its refusing answers are rewritten to user notification; a supervisor asks the *original* program about
@@ -16,18 +21,29 @@
 //!   profile that kills, the process lives on, and the denial is not named;
 //! - a refused call waits for the supervisor: a signal without SA_RESTART that arrives meanwhile gives EINTR.
 
+mod attribute;
 mod bound;
 mod confined;
 mod denial;
+mod held_out;
+mod judge;
 mod ledger;
+mod relay;
+mod relayed;
 mod remedy;
 mod rewrite;
 mod run;
 mod supervisor;
+pub mod watch;
 
 pub use self::{
+    attribute::attribute,
     bound::upper_bound,
     confined::{Confined, HarnessError, PhaseSetter, start},
-    denial::{Denial, Mode, Report},
+    denial::{Denial, Mode, Report, Stage},
+    held_out::{HELD_OUT_VERSION, HeldOut, HeldOutDenial, HeldOutError, HeldOutRun, Judged, Tally},
+    judge::{Answer, Judge},
+    relay::Relay,
+    relayed::run_relayed,
     run::{Run, run},
 };

@@ -12,9 +12,47 @@ use confine::{Event, Listener, Notification, Reply, Signal, signal_thread};
 use synth::{Program, SeccompData, Verdict, simulate};
 use trace::Abi;
 
-use crate::ledger::{Ledger, Refused};
+use crate::{
+    Stage,
+    ledger::{Ledger, Refused},
+};
 
 const ENOSYS: u16 = trace::Errno::ENOSYS.number();
+
+/// Where the tasks under a listener come from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Origin {
+    /// A command of ours.
+    Command,
+    /// A container, or a session in one, whose runtime loaded the filter.
+    Container {
+        /// The file that the runtime runs from: device and inode.
+        runtime: Option<(u64, u64)>,
+        /// To what tasks belong that run anything else.
+        stage: Stage,
+    },
+}
+
+impl Origin {
+    fn stage(self, thread: u32) -> Stage {
+        match self {
+            Self::Command => Stage::Workload,
+            Self::Container { runtime, stage } => {
+                if runtime.is_some() && executable(thread) == runtime {
+                    Stage::Start
+                } else {
+                    stage
+                }
+            }
+        }
+    }
+}
+
+/// The file that a task runs: device and inode.
+pub(crate) fn executable(thread: u32) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata(format!("/proc/{thread}/exe")).ok().map(|file| (file.dev(), file.ino()))
+}
 
 /// A running supervisor. Dropping it ends what is left of the workload.
 #[derive(Debug)]
@@ -28,12 +66,13 @@ impl Supervisor {
     pub(crate) fn start(
         listener: Listener,
         original: Program,
-        ledger: Ledger,
+        ledger: Arc<Mutex<Ledger>>,
+        origin: Origin,
         complain: bool,
     ) -> io::Result<Self> {
-        let ledger = Arc::new(Mutex::new(ledger));
         let (stopped, stop) = io::pipe()?;
-        let work = Work { listener, original, ledger: Arc::clone(&ledger), complain };
+        let ledger_of_work = Arc::clone(&ledger);
+        let work = Work { listener, original, ledger: ledger_of_work, origin, helper: None, complain };
         let thread =
             thread::Builder::new().name("supervisor".to_owned()).spawn(move || work.serve(&stopped))?;
         Ok(Self { ledger, stop: Some(stop), thread: Some(thread) })
@@ -59,7 +98,7 @@ impl Supervisor {
     }
 }
 
-fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+pub(crate) fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
     ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -67,6 +106,9 @@ struct Work {
     listener: Listener,
     original: Program,
     ledger: Arc<Mutex<Ledger>>,
+    origin: Origin,
+    /// The process by which a container runtime handed the listener over.
+    helper: Option<u64>,
     complain: bool,
 }
 
@@ -100,8 +142,12 @@ impl Work {
         // The kernel took a program of the same form; one that cannot be followed would end the process there.
         let verdict = simulate(&self.original, &data).unwrap_or(Verdict::KillProcess);
         let reply = if verdict.executes() {
-            // Notified for another reason than a refusal.
-            lock(&self.ledger).own_listener(call.thread);
+            // Notified for another reason than a refusal: under a runtime, a call that depends on its arguments.
+            if matches!(self.origin, Origin::Command) {
+                lock(&self.ledger).own_listener(call.thread);
+            }
+            Reply::Continue
+        } else if self.ends_the_helper(call) {
             Reply::Continue
         } else {
             self.refuse(call, verdict)
@@ -110,8 +156,26 @@ impl Work {
         Ok(())
     }
 
+    /// Whether a container runtime ends the process that handed the listener over: crun kills it and waits for it.
+    /// Without a listener it would make neither call, so neither is the profile's business.
+    fn ends_the_helper(&mut self, call: &Notification) -> bool {
+        let Some((abi, number)) = Abi::from_audit_arch(call.arch, call.number.cast_unsigned()) else {
+            return false;
+        };
+        if self.origin.stage(call.thread) != Stage::Start {
+            return false;
+        }
+        let [first, second, ..] = call.arguments;
+        let is = |name| abi.number(name) == Some(number);
+        if is("kill") && second == Signal::SIGKILL as u64 {
+            self.helper = Some(first);
+        }
+        self.helper == Some(first) && (is("kill") || is("wait4"))
+    }
+
     fn refuse(&mut self, call: &Notification, verdict: Verdict) -> Reply {
         let task = Task::read(call.thread);
+        let stage = self.origin.stage(call.thread);
         let mut explicit_enosys = false;
         {
             let mut ledger = lock(&self.ledger);
@@ -125,6 +189,7 @@ impl Work {
                         verdict,
                         thread: call.thread,
                         process: task.process,
+                        stage,
                     });
                 }
                 None => ledger.refuse_unknown(),

@@ -8,7 +8,7 @@ pub const ROWS: u32 = 2 * TABLE_NUMBERS;
 
 /// One syscall of one ABI.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Call {
     /// The number, without x32's marker bit.
     pub number: u32,

@@ -13,6 +13,10 @@ pub const MODE_PROCESS: u32 = 1;
 pub struct Kernel {
     /// [`MODE_CGROUP`] or [`MODE_PROCESS`].
     pub mode: u32,
+    /// Not 0 if there are many targets, which are cgroups.
+    pub fleet: u32,
+    /// Not 0 if what a container runtime does before the workload is told apart; only with `fleet`.
+    pub stages: u32,
     /// Not 0 where the kernel has the `bpf_task_pt_regs` helper (5.15 and later).
     pub has_task_pt_regs: u32,
     /// `task_struct.cgroups`.
@@ -55,9 +59,21 @@ pub struct Kernel {
     pub regs_number: u32,
     /// What `syscall_rollback` puts back into the return register: `orig_ax` on x86, `orig_x0` on arm64.
     pub regs_original: u32,
+    /// The six arguments of a 64-bit call in `pt_regs`.
+    pub regs_arguments: [u32; 6],
+    /// The six arguments of a 32-bit call in `pt_regs`.
+    pub regs_compat_arguments: [u32; 6],
+    /// `kernfs_node.name`.
+    pub kn_name: u32,
+    /// `task_struct.nsproxy`.
+    pub task_nsproxy: u32,
+    /// `nsproxy.mnt_ns`.
+    pub nsproxy_mnt_ns: u32,
+    /// `task_struct.seccomp.filter_count`.
+    pub task_filter_count: u32,
 }
 
-const _: () = assert!(size_of::<Kernel>() == 88 && align_of::<Kernel>() == 4);
+const _: () = assert!(size_of::<Kernel>() == 160 && align_of::<Kernel>() == 4);
 
 /// What is counted besides calls; every field starts at 0.
 #[repr(C)]
@@ -79,6 +95,23 @@ pub struct Tally {
     pub confined: u64,
     /// Tasks that the seeding found so far.
     pub seeded: u64,
+    /// Cgroups that were to become targets and could not, all targets being taken.
+    pub targets_full: u64,
 }
 
-const _: () = assert!(size_of::<Tally>() == 64 && align_of::<Tally>() == 8);
+const _: () = assert!(size_of::<Tally>() == 72 && align_of::<Tally>() == 8);
+
+impl Tally {
+    /// Nothing counted.
+    pub const EMPTY: Self = Self {
+        rows_full: 0,
+        endings_full: 0,
+        task_storage: 0,
+        cgroups_full: 0,
+        first_exits: 0,
+        unnamed_kills: 0,
+        confined: 0,
+        seeded: 0,
+        targets_full: 0,
+    };
+}

@@ -15,11 +15,15 @@ pub struct TaskState {
     pub abi: u32,
     /// [`TaskState::SEEN`] and [`TaskState::DESCENDANT`].
     pub flags: u32,
-    /// Fills the struct up.
-    pub reserved: u32,
+    /// The group that its next call is counted for; see [`crate::group`].
+    pub group: u32,
+    /// The group that the call which it is in is counted for.
+    pub entered: u32,
+    /// How many filters were on it when it was first seen.
+    pub filters: u32,
 }
 
-const _: () = assert!(size_of::<TaskState>() == 16 && align_of::<TaskState>() == 4);
+const _: () = assert!(size_of::<TaskState>() == 24 && align_of::<TaskState>() == 4);
 
 impl TaskState {
     /// The task had an event since the recording began.
@@ -38,7 +42,8 @@ pub struct Cell {
     pub ok: u64,
     /// How often it failed with `errno`.
     pub errors: u64,
-    /// The first error seen in this cell; the others are in [`crate::maps::ENDINGS`]. 0 while there was none.
+    /// The first error seen in this cell; the others are in [`crate::maps::ENDINGS`]. 0 while there was none, and
+    /// in cells that CPUs share: there it is always [`Cell::SHARED_ERRNO`].
     pub errno: u32,
     /// The phases in which it was seen, a bit for each.
     pub phases: u32,
@@ -46,17 +51,46 @@ pub struct Cell {
 
 const _: () = assert!(size_of::<Cell>() == 32 && align_of::<Cell>() == 8);
 
-/// One way in which a call ended.
+impl Cell {
+    /// The error that is counted in a cell that CPUs share: `EAGAIN`, on which programs loop.
+    pub const SHARED_ERRNO: u32 = 11;
+}
+
+/// A call as it is counted: of one group.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ending {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Counted {
     /// The call.
     pub call: Call,
+    /// The target and the class; see [`crate::group`].
+    pub group: u32,
+}
+
+const _: () = assert!(size_of::<Counted>() == 12 && align_of::<Counted>() == 4);
+
+/// What is counted for a call that has no row, and who made it first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shared {
+    /// The counters.
+    pub cell: Cell,
+    /// Who made the call first, and when.
+    pub first: FirstSight,
+}
+
+const _: () = assert!(size_of::<Shared>() == 64 && align_of::<Shared>() == 8);
+
+/// One way in which a call ended.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ending {
+    /// The call and its group.
+    pub counted: Counted,
     /// An errno (1 to 4095) or one of the constants.
     pub kind: u32,
 }
 
-const _: () = assert!(size_of::<Ending>() == 12 && align_of::<Ending>() == 4);
+const _: () = assert!(size_of::<Ending>() == 16 && align_of::<Ending>() == 4);
 
 impl Ending {
     /// The task ended inside the call.

@@ -1,14 +1,21 @@
 //! Attaches BPF programs and holds them until its standard input ends: for `cargo xtask bench overhead`.
 //!
-//! `hold record DIRECTORY` records a cgroup as the tool does; `hold empty HOOK…` attaches programs that do nothing.
+//! `hold record DIRECTORY` records a cgroup as the tool does, `hold fleet DIRECTORY…` many of them; `hold empty
+//! HOOK…` attaches programs that do nothing. `hold memory DIRECTORY COUNT` holds nothing: it makes so many cgroups
+//! below the directory, records a program in each, and says how much memory that took.
 
 #![expect(clippy::print_stdout, reason = "says when the programs are attached")]
 
-use std::io::{Read as _, Write as _};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    path::Path,
+    process::Command,
+};
 
 use anyhow::{Context as _, bail};
 use aya::{Btf, Ebpf, programs::BtfTracePoint};
-use seccomp_learn_profiler::ebpf::{EbpfRecorder, Watch};
+use seccomp_learn_profiler::ebpf::{EbpfRecorder, Fleet, Watch};
 
 #[cfg(target_arch = "x86_64")]
 static EMPTY: &[u8] = aya::include_bytes_aligned!("../../profiler-ebpf/objects/empty.x86_64.bpf.o");
@@ -25,6 +32,15 @@ fn main() -> anyhow::Result<()> {
             hold()?;
             drop(recorder);
         }
+        ["fleet", directories @ ..] if !directories.is_empty() => {
+            let mut fleet = Fleet::start(true)?;
+            for directory in directories {
+                fleet.add(Path::new(directory))?;
+            }
+            hold()?;
+            drop(fleet);
+        }
+        ["memory", directory, count] => memory(Path::new(directory), count.parse()?)?,
         ["empty", hooks @ ..] if !hooks.is_empty() => {
             let types = Btf::from_sys_fs()?;
             let mut ebpf = Ebpf::load(EMPTY)?;
@@ -36,8 +52,38 @@ fn main() -> anyhow::Result<()> {
             }
             hold()?;
         }
-        _ => bail!("usage: hold record DIRECTORY | hold empty HOOK…"),
+        _ => bail!(
+            "usage: hold record DIRECTORY | hold fleet DIRECTORY… | hold memory DIRECTORY COUNT | hold empty HOOK…"
+        ),
     }
+    Ok(())
+}
+
+/// Records so many cgroups with a program in each, and prints in KiB: this process's memory, that of the maps here,
+/// and that of the maps with 256 possible CPUs.
+fn memory(directory: &Path, count: usize) -> anyhow::Result<()> {
+    let mut fleet = Fleet::start(true)?;
+    fleet.nurse(directory, 1)?;
+    for index in 0..count {
+        let path = directory.join(index.to_string());
+        fs::create_dir(&path)?;
+        let script = format!("echo $$ > {}/cgroup.procs; exec ls -l /", path.display());
+        let status = Command::new("sh").args(["-c", &script]).stdout(std::process::Stdio::null()).status()?;
+        anyhow::ensure!(status.success(), "the program in `{}` failed", path.display());
+    }
+    let born = fleet.news()?;
+    anyhow::ensure!(born.len() == count, "{} of {count} cgroups became targets", born.len());
+    let status = fs::read_to_string("/proc/self/status")?;
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let resident = resident.trim().trim_end_matches(" kB").to_owned();
+    let memory = fleet.memory()?;
+    let targets: Vec<_> = born.iter().map(|born| born.target).collect();
+    let sets: Vec<_> = targets.iter().map(std::slice::from_ref).collect();
+    let lost = fleet.take_each(&sets)?.iter().filter(|taken| taken.observations.losses.lost_calls()).count();
+    for index in 0..count {
+        fs::remove_dir(directory.join(index.to_string()))?;
+    }
+    println!("{resident} {} {} {lost}", memory.maps / 1024, memory.for_cpus(256) / 1024);
     Ok(())
 }
 

@@ -21,6 +21,8 @@ use crate::place::{self, Place, Process};
 const TICK: Duration = Duration::from_millis(20);
 /// How often `--ready` is asked.
 const READY_POLL: Duration = Duration::from_millis(200);
+/// How much longer than the workload whoever stops it for us may take.
+const SLACK: Duration = Duration::from_secs(15);
 
 /// What to do with a workload between start and stop. Commands are run by `/bin/sh -c`, outside of what is
 /// recorded or confined.
@@ -62,6 +64,42 @@ pub trait Watcher: Send {
     fn phase(&mut self, phase: PhaseName);
     /// Some time went by.
     fn tick(&mut self, elapsed: Duration, phase: PhaseName);
+    /// Whether the workload is over, where the watcher knows better than the place; asked after each tick.
+    fn over(&mut self) -> Option<bool> {
+        None
+    }
+    /// Asks the workload to stop, and to be killed after this time; says whether it could. Where it cannot, the
+    /// workload's processes get signals. Does not wait.
+    fn stop(&mut self, _timeout: Duration) -> bool {
+        false
+    }
+}
+
+/// The process whose end is the end of the workload.
+pub trait Main: Send {
+    /// Its id.
+    fn pid(&self) -> u32;
+    /// How it ended, if it has.
+    ///
+    /// # Errors
+    /// When it cannot be waited for.
+    fn try_wait(&mut self) -> io::Result<Option<Exit>>;
+    /// Sends it a signal; one that has ended is no error.
+    fn signal(&self, signal: Signal);
+}
+
+impl Main for Child {
+    fn pid(&self) -> u32 {
+        self.pid()
+    }
+
+    fn try_wait(&mut self) -> io::Result<Option<Exit>> {
+        self.try_wait()
+    }
+
+    fn signal(&self, signal: Signal) {
+        let _ = self.signal(signal);
+    }
 }
 
 /// Why the drive ended.
@@ -135,7 +173,7 @@ enum Woken<T> {
 
 struct Drive<'a> {
     plan: &'a Plan,
-    child: Option<&'a mut Child>,
+    child: Option<&'a mut (dyn Main + 'static)>,
     place: &'a Place,
     watcher: &'a mut dyn Watcher,
     started: Instant,
@@ -169,7 +207,7 @@ impl Signals {
         })
     }
 
-    async fn any(&mut self) {
+    pub(crate) async fn any(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -184,7 +222,7 @@ impl Signals {
 /// When processes cannot be listed or signals cannot be had; the workload's own failures are in the result.
 pub async fn drive(
     plan: &Plan,
-    child: Option<&mut Child>,
+    child: Option<&mut (dyn Main + 'static)>,
     place: &Place,
     started: Instant,
     signals: &mut Signals,
@@ -378,6 +416,9 @@ impl Drive<'_> {
     /// Whether the workload is over: nothing of it runs; or its command ended and it is no service.
     fn has_ended(&mut self) -> io::Result<bool> {
         self.watcher.tick(self.started.elapsed(), self.phase);
+        if let Some(over) = self.watcher.over() {
+            return Ok(over);
+        }
         if let Some(child) = &mut self.child
             && self.exit.is_none()
         {
@@ -412,10 +453,16 @@ impl Drive<'_> {
             }
         } else {
             self.enter(PhaseName::Shutdown);
-            match &self.child {
-                Some(child) if self.exit.is_none() => {
-                    let _ = child.signal(Signal::SIGTERM);
+            if self.watcher.stop(self.plan.stop_timeout) {
+                if !self.main_ended(self.plan.stop_timeout + SLACK).await?
+                    && let Some(child) = &self.child
+                {
+                    child.signal(Signal::SIGKILL);
                 }
+                return Ok((Vec::new(), Vec::new()));
+            }
+            match &self.child {
+                Some(child) if self.exit.is_none() => child.signal(Signal::SIGTERM),
                 _ => {
                     self.place.signal_heads(self.helper, Signal::SIGTERM)?;
                 }

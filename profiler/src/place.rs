@@ -25,6 +25,8 @@ pub enum Place {
     Descendants,
     /// This process and its descendants.
     Process(u32),
+    /// Nowhere that we look: whoever runs the workload for us knows when it is over.
+    Elsewhere,
 }
 
 /// A process of a workload.
@@ -75,6 +77,7 @@ impl Place {
                 }
                 tree
             }
+            Self::Elsewhere => BTreeSet::new(),
         };
         Ok(pids.into_iter().filter_map(read_process).collect())
     }

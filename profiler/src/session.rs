@@ -14,10 +14,11 @@ use trace::{
 };
 
 use crate::{
-    Progress, Recorder,
-    cgroup::{self, CgroupError, OwnCgroup},
+    Progress, RecordError, Recorder,
+    cgroup::{self, OwnCgroup},
+    containers::Event,
     drive::{Driven, Plan, Signals, Watcher, drive},
-    ebpf::{self, EbpfRecorder, Watch},
+    ebpf::{self, EbpfRecorder, Fleet, TargetId, Watch},
     host,
     notify::{self, NotifyRecorder},
     place::{self, Place},
@@ -59,53 +60,6 @@ pub struct Request {
     pub stdout_is_ours: bool,
 }
 
-/// A recording that could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum RecordError {
-    /// The command could not be started.
-    #[error(transparent)]
-    Spawn(#[from] confine::SpawnError),
-    /// The cgroup could not be used.
-    #[error(transparent)]
-    Cgroup(#[from] CgroupError),
-    /// The `ebpf` backend does not work here.
-    #[error(transparent)]
-    Ebpf(#[from] ebpf::EbpfError),
-    /// The `notify` backend does not work here.
-    #[error(transparent)]
-    Notify(#[from] notify::NotifyError),
-    /// Neither backend works here.
-    #[error("no backend works here: ebpf: {ebpf}; notify: {notify}")]
-    NoBackend {
-        /// Why not `ebpf`.
-        ebpf: String,
-        /// Why not `notify`.
-        notify: String,
-    },
-    /// `notify` can only record what it starts.
-    #[error(
-        "backend `notify` records only commands that it starts itself; use `--backend ebpf` for a cgroup or a process ({0})"
-    )]
-    NotifyNeedsCommand(String),
-    /// There is no such process.
-    #[error("no such process `{0}`")]
-    NoProcess(u32),
-    /// The recorder's own process was named.
-    #[error("process `{0}` is this recorder or one of its ancestors; a recorder cannot record itself")]
-    Ourselves(u32),
-    /// Something else of the system's.
-    #[error("{what}")]
-    Io {
-        /// What was tried.
-        what: &'static str,
-        /// Why it failed.
-        source: std::io::Error,
-    },
-    /// What the kernel counted could not be read.
-    #[error("cannot read what was recorded")]
-    Finish(#[source] anyhow::Error),
-}
-
 /// What a recording tells while it runs.
 pub trait Observer: Send {
     /// Said once, before the workload starts: the backend that was taken, and why.
@@ -114,6 +68,12 @@ pub trait Observer: Send {
     fn started(&mut self, pid: Option<u32>);
     /// Said a few times a second.
     fn progress(&mut self, elapsed: Duration, phase: PhaseName, progress: &Progress);
+    /// What happens while containers are recorded.
+    fn event(&mut self, _event: &Event<'_>) {}
+    /// The programs for containers are attached, and there is no target yet.
+    fn armed(&mut self, _fleet: &mut Fleet) {}
+    /// A look at a container's run, by its id: a few times a second, and once before it is taken.
+    fn peek(&mut self, _fleet: &Fleet, _id: &str, _targets: &[TargetId]) {}
 }
 
 /// A trace, and how the workload fared meanwhile.
@@ -366,16 +326,7 @@ impl Watcher for Progressing<'_> {
 }
 
 fn target_of(kind: TargetKind) -> Target {
-    Target {
-        kind,
-        command: Vec::new(),
-        cgroup: None,
-        pid: None,
-        exit_code: None,
-        image: None,
-        runtime: None,
-        gpu_driver: host::gpu_driver(),
-    }
+    Target { gpu_driver: host::gpu_driver(), ..Target::new(kind) }
 }
 
 fn below_mount(path: &Path) -> Result<String, RecordError> {
@@ -392,6 +343,6 @@ fn command_line(pid: u32) -> Vec<String> {
         .collect()
 }
 
-fn milliseconds(duration: Duration) -> u64 {
+pub(crate) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

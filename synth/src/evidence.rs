@@ -10,7 +10,10 @@ use trace::{Abi, Digest, FirstSight, GpuDriver, Outcome, PhaseName, strict};
 use crate::finding::Finding;
 
 /// The version of this format, `major.minor`.
-pub const EVIDENCE_VERSION: &str = "1.0";
+pub const EVIDENCE_VERSION: &str = "1.1";
+
+/// The versions that are read: 1.1 added exec sessions and the runtime's calls as they were seen.
+const READABLE: [&str; 2] = ["1.0", EVIDENCE_VERSION];
 
 /// Why a profile is as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -80,6 +83,9 @@ pub struct EvidenceOptions {
     pub without_startup: bool,
     /// Whether a recording that was not closed or lost calls was accepted.
     pub accept_incomplete: bool,
+    /// Whether what exec sessions called was left out. Since 1.1.
+    #[serde(default)]
+    pub without_exec: bool,
 }
 
 /// The profile that this one is never wider than.
@@ -153,6 +159,21 @@ pub enum Reason {
         /// Who made it first.
         first: FirstSight,
     },
+    /// A session that was started in the workload's container made the call (`docker exec`, an exec probe).
+    ExecSession {
+        /// Through which ABI.
+        abi: Abi,
+        /// How often.
+        calls: u64,
+        /// In how many runs.
+        runs: u64,
+        /// How the calls ended.
+        #[serde(default, deserialize_with = "strict::map")]
+        #[schemars(with = "BTreeMap<String, u64>")]
+        outcomes: BTreeMap<Outcome, u64>,
+        /// Who made it first.
+        first: FirstSight,
+    },
     /// Added after a confined run was refused it.
     Added {
         /// Through which ABI it was called.
@@ -188,8 +209,17 @@ pub enum Reason {
     },
     /// Not observed: the container runtime calls it between loading the filter and starting the workload.
     Runtime {
-        /// The runtime with its version.
+        /// The runtime with its version, and how the table was found.
         runtime: String,
+    },
+    /// The container runtime called it in this trace, between loading the filter and starting the workload.
+    RuntimeSeen {
+        /// Through which ABI.
+        abi: Abi,
+        /// How often.
+        calls: u64,
+        /// In how many runs.
+        runs: u64,
     },
 }
 
@@ -198,7 +228,9 @@ impl Reason {
     #[must_use]
     pub const fn observed_abi(&self) -> Option<Abi> {
         match self {
-            Self::Observed { abi, .. } | Self::Added { abi, .. } => Some(*abi),
+            Self::Observed { abi, .. } | Self::ExecSession { abi, .. } | Self::Added { abi, .. } => {
+                Some(*abi)
+            }
             _ => None,
         }
     }
@@ -206,7 +238,7 @@ impl Reason {
     /// Whether it is there for the container runtime.
     #[must_use]
     pub const fn is_runtime(&self) -> bool {
-        matches!(self, Self::Runtime { .. })
+        matches!(self, Self::Runtime { .. } | Self::RuntimeSeen { .. })
     }
 }
 
@@ -250,7 +282,7 @@ impl Evidence {
     /// It is none, or one of another version.
     pub fn read(bytes: &[u8]) -> Result<Self, EvidenceError> {
         let evidence: Self = serde_json::from_slice(bytes).map_err(EvidenceError::Malformed)?;
-        if evidence.version != EVIDENCE_VERSION {
+        if !READABLE.contains(&evidence.version.as_str()) {
             return Err(EvidenceError::Version(evidence.version));
         }
         Ok(evidence)

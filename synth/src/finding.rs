@@ -1,10 +1,10 @@
 //! Findings: what a person should know about a profile before relying on it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trace::Abi;
+use trace::{Abi, strict};
 
 /// Something a person should know about a profile.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -23,6 +23,10 @@ pub enum Finding {
     Confined {
         /// How many calls that filter answered.
         denied: u64,
+        /// Which, by name, and how often each.
+        #[serde(default, deserialize_with = "strict::map")]
+        #[schemars(with = "BTreeMap<String, u64>")]
+        refused: BTreeMap<String, u64>,
     },
     /// The workload called it, and the ceiling does not allow it.
     AboveCeiling {
@@ -71,6 +75,18 @@ pub enum Finding {
         /// How often it was called.
         calls: u64,
     },
+    /// No table is of the runtime's version, so that of the nearest shipped version was taken.
+    NearestRuntime {
+        /// The runtime with its version.
+        runtime: String,
+        /// The version of the table.
+        table: String,
+    },
+    /// No table is of the runtime that started the workload, so all were taken.
+    UnknownRuntime {
+        /// The runtime, as the trace names it.
+        runtime: String,
+    },
     /// It is allowed, but a node with this libseccomp does not know the name and refuses it.
     UnknownToLibseccomp {
         /// The syscall.
@@ -104,7 +120,11 @@ impl Finding {
     pub const fn level(&self) -> Level {
         match self {
             Self::Incomplete | Self::LostCalls { .. } | Self::StartupNotRecorded => Level::Incomplete,
+            // A filter that refused nothing hid nothing.
+            Self::Confined { denied: 0, .. } => Level::Note,
             Self::Confined { .. }
+            | Self::NearestRuntime { .. }
+            | Self::UnknownRuntime { .. }
             | Self::AboveCeiling { .. }
             | Self::Unnamed { .. }
             | Self::UnknownToLibseccomp { .. } => Level::Review,
@@ -126,9 +146,10 @@ impl Finding {
             Self::StartupNotRecorded => {
                 "the workload's start was not recorded: what only a start needs is missing".to_owned()
             }
-            Self::Confined { denied } => format!(
-                "a filter was already on the workload and answered {denied} calls: what would come after them was not seen"
-            ),
+            Self::Confined { denied: 0, .. } => {
+                "a filter was already on the workload while it was recorded, and refused nothing".to_owned()
+            }
+            Self::Confined { denied, refused } => confined(*denied, refused),
             Self::AboveCeiling { syscall, calls, succeeded } => format!(
                 "`{syscall}` was called {calls} times{} and is not allowed by the ceiling: it will be refused",
                 if *succeeded { " and succeeded" } else { " and never succeeded" }
@@ -149,6 +170,12 @@ impl Finding {
             Self::Unnamed { abi, number, calls } => format!(
                 "number {number} of {abi} was called {calls} times; no name for it is known, so it will be refused"
             ),
+            Self::NearestRuntime { runtime, table } => format!(
+                "no table is of {runtime}, so the nearest shipped one, {table}, was taken; measure yours with `seccomp-learn runtime-base`"
+            ),
+            Self::UnknownRuntime { runtime } => format!(
+                "`{runtime}` is a runtime without a table, so those of runc and crun were taken; try the profile with `seccomp-learn test` before relying on it"
+            ),
             Self::UnknownToLibseccomp { syscall, libseccomp } => format!(
                 "`{syscall}` is not known to libseccomp {libseccomp}: nodes with that version will refuse it"
             ),
@@ -158,4 +185,19 @@ impl Finding {
             ),
         }
     }
+}
+
+/// What a filter refused while recording, and what that means.
+fn confined(denied: u64, refused: &BTreeMap<String, u64>) -> String {
+    /// More than these would hide the sentence around them.
+    const LISTED: usize = 12;
+    let mut list: Vec<String> =
+        refused.iter().take(LISTED).map(|(name, count)| format!("{name} {count}")).collect();
+    if refused.len() > LISTED {
+        list.push(format!("{} more", refused.len() - LISTED));
+    }
+    let list = if list.is_empty() { String::new() } else { format!(" ({})", list.join(", ")) };
+    format!(
+        "a filter was already on the workload and answered {denied} calls{list}: what would come after them was not seen; record it unconfined if it needs them"
+    )
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use serde::Deserialize;
 
-use crate::profile::Condition;
+use crate::{profile::Condition, runtime_table::RuntimeTable};
 
 /// What a profile needs although a recording may not show it.
 #[derive(Clone, Debug, Deserialize)]
@@ -54,26 +54,6 @@ pub(crate) struct Class {
     pub(crate) limit: BTreeMap<String, ConditionText>,
 }
 
-/// What a container runtime calls between loading the filter and starting the workload.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RuntimeTable {
-    pub(crate) runtime: String,
-    pub(crate) version: String,
-    #[expect(dead_code, reason = "for the reader of the table; a test asks for it")]
-    pub(crate) source: String,
-    pub(crate) need: Vec<Need>,
-}
-
-/// Calls with what they are for.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Need {
-    pub(crate) names: Names,
-    #[expect(dead_code, reason = "for the reader of the table; a test asks for it")]
-    pub(crate) why: String,
-}
-
 /// Names separated by white space.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "String")]
@@ -104,39 +84,23 @@ impl TryFrom<String> for ConditionText {
     }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Arguments {
-    argument: Vec<Argument>,
-}
-
-/// What is known about one argument.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Argument {
-    syscall: String,
-    index: u32,
-    #[expect(dead_code, reason = "for the reader of the table")]
-    name: String,
-    width: u32,
-    #[expect(dead_code, reason = "for the reader of the table")]
-    source: String,
-}
-
 macro_rules! table {
     ($name:ident: $type:ty = $path:literal) => {
+        table!($name: $type = $path, toml::from_str);
+    };
+    ($name:ident: $type:ty = $path:literal, $read:expr) => {
         static $name: LazyLock<$type> = LazyLock::new(|| {
-            toml::from_str(include_str!(concat!("../../profiles/", $path))).expect("a shipped table reads")
+            $read(include_str!(concat!("../../profiles/", $path))).expect("a shipped table reads")
         });
     };
 }
 
 table!(SIBLINGS: Siblings = "knowledge/siblings.toml");
-table!(ARGUMENTS: Arguments = "knowledge/arguments.toml");
-table!(RUNC_1_1: RuntimeTable = "runtime/runc-1.1.5.toml");
-table!(RUNC_1_4: RuntimeTable = "runtime/runc-1.4.2.toml");
-table!(CRUN_1_8: RuntimeTable = "runtime/crun-1.8.1.toml");
-table!(CRUN_1_26: RuntimeTable = "runtime/crun-1.26.toml");
+
+table!(RUNC_1_1: RuntimeTable = "runtime/runc-1.1.5.toml", RuntimeTable::read);
+table!(RUNC_1_4: RuntimeTable = "runtime/runc-1.4.2.toml", RuntimeTable::read);
+table!(CRUN_1_8: RuntimeTable = "runtime/crun-1.8.1.toml", RuntimeTable::read);
+table!(CRUN_1_26: RuntimeTable = "runtime/crun-1.26.toml", RuntimeTable::read);
 
 pub(crate) fn siblings() -> &'static Siblings {
     &SIBLINGS
@@ -145,14 +109,6 @@ pub(crate) fn siblings() -> &'static Siblings {
 /// The tables of all runtimes.
 pub(crate) fn runtimes() -> [&'static RuntimeTable; 4] {
     [&RUNC_1_1, &RUNC_1_4, &CRUN_1_8, &CRUN_1_26]
-}
-
-/// Whether the kernel reads this argument as 32 bits.
-pub(crate) fn is_narrow(syscall: &str, index: u32) -> bool {
-    ARGUMENTS
-        .argument
-        .iter()
-        .any(|argument| argument.width == 32 && argument.syscall == syscall && argument.index == index)
 }
 
 /// The oldest supported libseccomp.
@@ -190,14 +146,13 @@ mod tests {
             .chain(&siblings.portable)
             .map(|needed| &needed.names)
             .chain(siblings.class.iter().map(|class| &class.names))
-            .chain(siblings.class.iter().filter_map(|class| class.from.as_ref()))
-            .chain(runtimes().into_iter().flat_map(|table| table.need.iter().map(|need| &need.names)));
+            .chain(siblings.class.iter().filter_map(|class| class.from.as_ref()));
         for names in lists {
             for name in names.iter() {
                 assert!(names::is_syscall(name), "{name}");
             }
         }
-        assert!(ARGUMENTS.argument.iter().all(|argument| argument.width == 32 || argument.width == 64));
+        assert!(runtimes().iter().all(|table| table.names().count() > 10));
     }
 
     #[test]

@@ -3,18 +3,24 @@
 //! [`synthesize`] runs the passes over a [`trace::Trace`]; [`compile`] makes the filter that a runtime would load
 //! from a [`Profile`], and [`simulate`] asks it about any call.
 
+pub mod arguments;
 mod attacks;
 mod clause;
 mod compile;
 mod condition;
+pub mod decode;
 mod evidence;
 mod finding;
+pub mod format;
 mod knowledge;
 mod names;
+pub mod nvidia;
+mod observe_profile;
 mod passes;
 mod profile;
 mod reference;
 mod rules;
+mod runtime_table;
 mod simulate;
 mod synthesize;
 
@@ -31,8 +37,12 @@ pub use evidence::{
 pub use finding::{Finding, Level};
 pub use knowledge::{OLDEST_LIBSECCOMP, libseccomp_knows};
 pub use names::is_syscall;
+pub use observe_profile::observe_profile;
 pub use profile::{ARGUMENTS, Action, Architecture, Condition, Entry, Flag, Operator, Profile, ProfileError};
 pub use reference::{Capabilities, Container, Reference, reference, references, version};
+pub use runtime_table::{
+    RuntimeCase, RuntimeName, RuntimeNeed, RuntimeTable, RuntimeTableError, shipped_runtime, shipped_runtimes,
+};
 pub use simulate::{Execution, MAX_INSTRUCTIONS, SeccompData, SimulateError, Verdict, execute, simulate};
 pub use synthesize::{
     Addition, Ceiling, DefaultAction, Margin, Options, Runtime, SynthError, Synthesis, synthesize,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trace::{Abi, Row, Startup, SyscallName, Trace};
+use trace::{Abi, Container, Row, Startup, SyscallName, Target, Trace};
 
 use crate::{
     evidence::{
@@ -11,10 +11,15 @@ use crate::{
     finding::Finding,
     knowledge::{OLDEST_LIBSECCOMP, libseccomp_knows},
     names,
-    passes::{emit, guard, layout, observe, outcomes, runtime, siblings},
+    passes::{
+        emit, guard, layout,
+        observe::{self, Observed},
+        outcomes, runtime, siblings,
+    },
     profile::Profile,
-    reference::{Container, reference, version},
+    reference::{Container as ReferenceContainer, reference, version},
     rules::Rules,
+    runtime_table::RuntimeTable,
 };
 
 /// How a profile is made.
@@ -32,6 +37,10 @@ pub struct Options {
     pub without_startup: bool,
     /// Accept a recording that was not closed or that lost calls.
     pub accept_incomplete: bool,
+    /// Leave out what exec sessions in the workload's container called.
+    pub without_exec: bool,
+    /// Tables that were measured, which go before shipped ones of the same version.
+    pub measured: Vec<RuntimeTable>,
     /// What a confined run was refused, and is to be allowed as far as the ceiling does.
     pub allow: Vec<Addition>,
 }
@@ -47,15 +56,17 @@ pub enum Margin {
 }
 
 /// Whose own calls between loading the filter and starting the workload are allowed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Runtime {
-    /// Those of the runtime that the trace names, or of all.
+    /// Those of the runtime that the trace names, in its version or the nearest; of all if it names none.
     #[default]
     Auto,
-    /// runc's.
+    /// runc's, in the version that the trace names, if it does.
     Runc,
-    /// crun's.
+    /// crun's, in the version that the trace names, if it does.
     Crun,
+    /// Those of this table.
+    Table(RuntimeTable),
     /// Nobody's: for a process that loads the filter itself.
     None,
 }
@@ -161,18 +172,22 @@ pub fn synthesize(trace: &Trace, options: &Options) -> Result<Synthesis, SynthEr
     let findings = check(trace, options)?;
     let native = Abi::native_of(&trace.recorder.arch)
         .ok_or_else(|| SynthError::Machine(trace.recorder.arch.clone()))?;
-    let abis = abis(trace, options);
+    let seen = Observed {
+        workload: &trace.syscalls,
+        exec: trace.exec.as_ref().filter(|_| !options.without_exec).map_or(&[], |exec| &exec.syscalls),
+    };
+    let abis = abis(seen, options);
     let (ceiling, ceiling_evidence) = ceiling(trace, options, native);
-    let tables = runtime::tables(options.runtime, trace.target.runtime.as_deref());
+    let tables = runtime::tables(options, trace.target.runtime.as_deref());
 
-    let rules = observe::observe(trace, &options.allow);
-    let rules = outcomes::outcomes(rules, trace);
+    let rules = observe::observe(seen, &options.allow);
+    let rules = outcomes::outcomes(rules, seen);
     if rules.allowed.is_empty() {
         return Err(SynthError::NothingObserved);
     }
     let rules = siblings::siblings(rules, options.margin, &abis);
-    let rules = runtime::runtime(rules, &tables, &abis);
-    let rules = guard::guard(rules, ceiling.as_ref(), trace)?;
+    let rules = runtime::runtime(rules, options, &tables, trace, &abis);
+    let rules = guard::guard(rules, ceiling.as_ref(), seen)?;
     // The log-only twin refuses nothing, not even with `ENOSYS`.
     let rules = match options.default_action {
         DefaultAction::Errno => emit::enosys(rules, &abis),
@@ -182,6 +197,8 @@ pub fn synthesize(trace: &Trace, options: &Options) -> Result<Synthesis, SynthEr
     let profile = emit::emit(&layout, options.default_action, native, &abis);
 
     rules.findings.extend(findings);
+    rules.findings.extend(tables.nearest.map(|(runtime, table)| Finding::NearestRuntime { runtime, table }));
+    rules.findings.extend(tables.unknown.map(|runtime| Finding::UnknownRuntime { runtime }));
     rules.findings.extend(review(&rules, &abis));
     let evidence_rules = evidence_rules(&rules, &abis);
     let evidence = Evidence {
@@ -195,7 +212,7 @@ pub fn synthesize(trace: &Trace, options: &Options) -> Result<Synthesis, SynthEr
                 Margin::Portable => "portable",
             }
             .to_owned(),
-            runtime: tables.iter().map(|table| runtime::label(table)).collect(),
+            runtime: tables.tables.into_iter().map(|(label, _)| label).collect(),
             ceiling: ceiling_evidence,
             default_action: match options.default_action {
                 DefaultAction::Errno => "errno",
@@ -204,6 +221,7 @@ pub fn synthesize(trace: &Trace, options: &Options) -> Result<Synthesis, SynthEr
             .to_owned(),
             without_startup: options.without_startup,
             accept_incomplete: options.accept_incomplete,
+            without_exec: options.without_exec,
         },
         counts: Counts::of(&evidence_rules),
         rules: evidence_rules,
@@ -241,17 +259,31 @@ fn check(trace: &Trace, options: &Options) -> Result<BTreeSet<Finding>, SynthErr
         }
         findings.insert(Finding::StartupNotRecorded);
     }
-    if trace.confined {
-        let denied = trace.syscalls.iter().map(|row| row.denied).fold(0, u64::saturating_add);
-        findings.insert(Finding::Confined { denied });
-    }
+    findings.extend(confined(trace));
     Ok(findings)
 }
 
+/// What a filter refused that was already on the workload. The one which is there only to be loaded is none.
+fn confined(trace: &Trace) -> Option<Finding> {
+    let exec = trace.exec.iter().flat_map(|exec| &exec.syscalls);
+    let mut refused: BTreeMap<String, u64> = BTreeMap::new();
+    for row in trace.syscalls.iter().chain(exec).filter(|row| row.denied > 0) {
+        let own = refused.entry(row.name.clone()).or_default();
+        *own = own.saturating_add(row.denied);
+    }
+    let denied = refused.values().copied().fold(0, u64::saturating_add);
+    let is_observed = |target: &Target| target.container.as_ref().is_some_and(Container::is_observed);
+    let only_observed = match trace.merged.as_slice() {
+        [] => is_observed(&trace.target),
+        runs => runs.iter().all(|run| is_observed(&run.target)),
+    };
+    (trace.confined && !(only_observed && denied == 0)).then_some(Finding::Confined { denied, refused })
+}
+
 /// The ABIs that were seen at work, and those of what is added.
-fn abis(trace: &Trace, options: &Options) -> BTreeSet<Abi> {
+fn abis(seen: Observed<'_>, options: &Options) -> BTreeSet<Abi> {
     let named = |row: &&Row| row.calls > 0 && matches!(row.abi.name(row.number), SyscallName::Known(_));
-    let seen = trace.syscalls.iter().filter(named).map(|row| row.abi);
+    let seen = seen.rows().filter(named).map(|row| row.abi);
     seen.chain(options.allow.iter().map(|addition| addition.abi)).collect()
 }
 
@@ -268,7 +300,8 @@ fn ceiling(trace: &Trace, options: &Options, native: Abi) -> (Option<Profile>, E
             // A release that cannot be read counts as old, which allows less.
             let kernel = version(&trace.recorder.kernel).unwrap_or_default();
             let reference = reference("runtime-default");
-            let profile = reference.map(|reference| reference.resolve(&Container::new(native, kernel)));
+            let profile =
+                reference.map(|reference| reference.resolve(&ReferenceContainer::new(native, kernel)));
             let source = reference.map(crate::Reference::provenance);
             let evidence = evidence("runtime-default", source, profile.as_ref());
             (profile, evidence)

@@ -195,7 +195,7 @@ fn a_names_only_profile_blocks_as_many_attacks_as_dockers_default() {
     let docker = attack_score(&docker, Abi::X86_64).unwrap();
     for margin in [Margin::None, Margin::Portable] {
         for runtime in [Runtime::None, Runtime::Auto] {
-            let options = Options { margin, runtime, ..Options::default() };
+            let options = Options { margin, runtime: runtime.clone(), ..Options::default() };
             let profile = synthesize(&named(HTTP_SERVER), &options).unwrap().profile;
             let score = attack_score(&profile, Abi::X86_64).unwrap();
             println!("{margin:?} {runtime:?}: {} of {}", score.blocked(), score.decided());

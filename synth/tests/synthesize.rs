@@ -7,10 +7,10 @@ mod common;
 use common::{named, refused, row, trace};
 use seccomp_learn_synth::{
     Addition, Ceiling, CompileOptions, DefaultAction, Evidence, Finding, Level, Margin, Options, Profile,
-    Reason, Runtime, SeccompData, SynthError, Synthesis, Verdict, compile, evidence_schema, simulate,
-    synthesize,
+    Reason, Runtime, RuntimeTable, SeccompData, SynthError, Synthesis, Verdict, compile, evidence_schema,
+    simulate, synthesize,
 };
-use trace::{Abi, Startup, Trace};
+use trace::{Abi, Attached, Container, ContainerKind, ExecCalls, FilterMoment, RuntimeCalls, Startup, Trace};
 
 fn synth(trace: &Trace, options: &Options) -> Synthesis {
     synthesize(trace, options).unwrap()
@@ -124,7 +124,9 @@ fn what_only_a_filter_answered_is_not_needed() {
     assert!(!profile.allowed().contains("mbind"));
     let refused = Finding::OnlyRefused { syscall: "mbind".to_owned(), abi: Abi::X86_64, denied: 3 };
     assert!(evidence.findings.contains(&refused));
-    assert!(evidence.findings.contains(&Finding::Confined { denied: 3 }));
+    let confined = Finding::Confined { denied: 3, refused: [("mbind".to_owned(), 3)].into() };
+    assert!(evidence.findings.contains(&confined) && confined.level() == Level::Review);
+    assert!(confined.message().contains("answered 3 calls (mbind 3)"), "{}", confined.message());
 }
 
 #[test]
@@ -193,12 +195,149 @@ fn the_runtime_is_the_recorded_one_or_all() {
     assert!(of("runc ", &all) > 0 && of("crun ", &all) > 0);
     let crun = runtimes(Runtime::Auto, Some("crun 1.8.1"));
     assert!(of("crun ", &crun) == crun.len() && !crun.is_empty());
-    assert_eq!(runtimes(Runtime::Auto, Some("runc version 1.1.5")), runtimes(Runtime::Runc, None));
+    assert_eq!(runtimes(Runtime::Auto, Some("runc version 1.1.5")), ["runc 1.1.5"]);
+    assert_eq!(runtimes(Runtime::Runc, Some("runc 1.4.2")), ["runc 1.4.2"]);
+    assert_eq!(runtimes(Runtime::Runc, Some("crun 1.8.1")), runtimes(Runtime::Runc, None));
     assert!(runtimes(Runtime::None, Some("runc 1.1.5")).is_empty());
     let counts =
         synth(&named("read"), &Options { margin: Margin::None, ..Options::default() }).evidence.counts;
     assert!(counts.allowed > counts.allowed_without_runtime + 10, "{counts:?}");
     assert_eq!(counts.allowed_without_runtime, 7, "{counts:?}");
+}
+
+#[test]
+fn a_runtime_without_a_table_of_its_version_is_said() {
+    let findings = |recorded: &str| {
+        let mut trace = named("read");
+        trace.target.runtime = Some(recorded.to_owned());
+        let evidence = synth(&trace, &Options { margin: Margin::None, ..Options::default() }).evidence;
+        (evidence.options.runtime, evidence.findings)
+    };
+    let (tables, found) = findings("runc 1.2.3");
+    assert_eq!(tables, ["runc 1.2.3: nearest shipped table 1.1.5"]);
+    let nearest = Finding::NearestRuntime { runtime: "runc 1.2.3".to_owned(), table: "1.1.5".to_owned() };
+    assert!(found.contains(&nearest) && nearest.level() == Level::Review);
+    assert!(nearest.message().contains("runtime-base"));
+    let (tables, found) = findings("youki 0.3.0");
+    assert_eq!(tables.len(), 4);
+    assert!(found.contains(&Finding::UnknownRuntime { runtime: "youki 0.3.0".to_owned() }));
+}
+
+#[test]
+fn a_measured_table_goes_first_and_a_given_one_stands_alone() {
+    let table = |version: &str, names: &str| {
+        let text = format!(
+            "runtime = \"runc\"\nversion = \"{version}\"\nsource = \"x\"\n[[need]]\nnames = \"{names}\"\nwhy = \"y\""
+        );
+        RuntimeTable::read(&text).unwrap()
+    };
+    let mut trace = named("read");
+    trace.target.runtime = Some("runc 1.1.5".to_owned());
+    let measured = vec![table("1.4.2", "execve sysinfo"), table("1.1.5", "execve uname")];
+    let made = synth(&trace, &Options { measured, margin: Margin::None, ..Options::default() });
+    assert_eq!(made.evidence.options.runtime, ["runc 1.1.5, measured"]);
+    assert!(made.profile.allowed().contains("uname") && !made.profile.allowed().contains("sysinfo"));
+    assert!(!made.profile.allowed().contains("setgroups"), "the shipped one is left aside");
+    let runtime = Runtime::Table(table("9.9", "execve sysinfo"));
+    let made = synth(&trace, &Options { runtime, ..tight() });
+    assert_eq!(made.evidence.options.runtime, ["runc 9.9, given"]);
+    assert!(made.profile.allowed().contains("sysinfo"));
+}
+
+/// A container's trace: the runtime's calls and an exec session's beside the workload's.
+fn container(filter: FilterMoment) -> Trace {
+    let mut trace = named("read clone");
+    let native = |name: &str| row(Abi::X86_64, name, 2);
+    trace.runtime = Some(RuntimeCalls {
+        filter,
+        setup: vec![native("mount")],
+        start: vec![native("uname"), native("execve")],
+    });
+    let mut refused = refused(Abi::X86_64, "mbind", 4);
+    refused.runs = 1;
+    trace.exec =
+        Some(ExecCalls { sessions: 2, syscalls: vec![native("sysinfo"), refused, native("ptrace")] });
+    trace.seal().unwrap();
+    trace
+}
+
+#[test]
+fn exec_sessions_count_unless_left_out() {
+    let trace = container(FilterMoment::Loaded);
+    let Synthesis { profile, evidence } = synth(&trace, &tight());
+    assert!(profile.allowed().contains("sysinfo") && !profile.allowed().contains("mbind"));
+    let rule = evidence.rules.iter().find(|rule| rule.syscall == "sysinfo").unwrap();
+    assert!(rule.observed && rule.reasons.iter().all(|reason| matches!(reason, Reason::ExecSession { .. })));
+    let only = Finding::OnlyRefused { syscall: "mbind".to_owned(), abi: Abi::X86_64, denied: 4 };
+    assert!(evidence.findings.contains(&only));
+    let above = Finding::AboveCeiling { syscall: "ptrace".to_owned(), calls: 2, succeeded: true };
+    assert!(evidence.findings.contains(&above) || profile.allowed().contains("ptrace"));
+    let Synthesis { profile, evidence } = synth(&trace, &Options { without_exec: true, ..tight() });
+    assert!(!profile.allowed().contains("sysinfo") && evidence.options.without_exec);
+    assert!(!evidence.findings.contains(&only));
+    // They are evidence like the workload's: what is called in their place elsewhere comes with the margin.
+    let mut seen = named("read");
+    seen.exec = Some(ExecCalls { sessions: 1, syscalls: vec![row(Abi::X86_64, "openat", 1)] });
+    let made = synth(&seen, &Options { margin: Margin::Portable, ..tight() });
+    assert!(made.profile.allowed().contains("openat2"));
+}
+
+#[test]
+fn what_the_runtime_called_under_the_filter_is_allowed_besides_the_table() {
+    let allowed = |filter, runtime: Runtime| {
+        let made = synth(&container(filter), &Options { runtime, ..tight() });
+        let seen = made.evidence.rules.iter().find(|rule| rule.syscall == "uname").cloned();
+        if let Some(rule) = &seen {
+            assert!(
+                !rule.observed && matches!(rule.reasons.first(), Some(Reason::RuntimeSeen { calls: 2, .. }))
+            );
+        }
+        assert!(
+            !made.profile.allowed().contains("mount"),
+            "what comes before the filter is not judged by it"
+        );
+        (seen.is_some(), made.profile.allowed().contains("setgroups"))
+    };
+    assert_eq!(allowed(FilterMoment::Loaded, Runtime::Auto), (true, true));
+    assert_eq!(allowed(FilterMoment::Loaded, Runtime::Crun), (true, true));
+    for guess in [FilterMoment::WouldBe, FilterMoment::Both, FilterMoment::NotSeen] {
+        assert_eq!(allowed(guess, Runtime::Auto), (false, true));
+    }
+    assert_eq!(allowed(FilterMoment::Loaded, Runtime::None), (false, false), "nobody's is nobody's");
+}
+
+#[test]
+fn a_filter_that_is_there_only_to_be_loaded_is_no_confinement() {
+    let findings = |seccomp: &str, denied: bool| -> Vec<Finding> {
+        let mut trace = container(FilterMoment::Loaded);
+        trace.confined = true;
+        trace.target.container = Some(Container {
+            engine: "docker 20.10.24".to_owned(),
+            id: "1".to_owned(),
+            name: None,
+            image: None,
+            labels: std::collections::BTreeMap::new(),
+            kind: ContainerKind::Container,
+            pod: None,
+            restart: 0,
+            seccomp: Some(seccomp.to_owned()),
+            no_new_privileges: None,
+            user: None,
+            attached: Attached { before_first_exec_ms: Some(1) },
+        });
+        if !denied {
+            trace.exec = None;
+        }
+        trace.seal().unwrap();
+        let findings = synth(&trace, &tight()).evidence.findings;
+        findings.into_iter().filter(|finding| matches!(finding, Finding::Confined { .. })).collect()
+    };
+    assert_eq!(findings("observe", false), []);
+    let refused = |count: u64| [("mbind".to_owned(), count)].into();
+    assert_eq!(findings("observe", true), [Finding::Confined { denied: 4, refused: refused(4) }]);
+    assert_eq!(findings("default", true), [Finding::Confined { denied: 4, refused: refused(4) }]);
+    let quiet = findings("default", false);
+    assert_eq!(quiet[0].level(), Level::Note, "a filter that refused nothing hid nothing");
 }
 
 #[test]
@@ -245,7 +384,8 @@ fn the_sidecar_reads_back_and_fits_its_schema() {
     assert_eq!(Evidence::read(text.as_bytes()).unwrap(), evidence);
     let document = serde_json::from_str(&text).unwrap();
     jsonschema::validator_for(&evidence_schema()).unwrap().validate(&document).unwrap();
-    assert!(Evidence::read(text.replace("\"1.0\"", "\"2.0\"").as_bytes()).is_err());
+    assert!(Evidence::read(text.replace("\"1.1\"", "\"2.0\"").as_bytes()).is_err());
+    assert!(Evidence::read(text.replace("\"1.1\"", "\"1.0\"").as_bytes()).is_ok(), "what 0.1 wrote");
     assert!(Evidence::read(text.replacen("\"counts\"", "\"count\"", 1).as_bytes()).is_err());
 }
 

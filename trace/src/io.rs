@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::{
     Digest, FORMAT_MAJOR, FORMAT_MINOR, PhaseName, Row, Trace,
-    model::{Losses, Phase, Recorder, Startup, Target},
+    model::{Losses, Phase, Recorder, Startup, Target, TargetKind},
 };
 
 /// A trace that cannot be read.
@@ -95,6 +95,8 @@ impl Trace {
             phases: vec![Phase { name: PhaseName::Startup, from_ms: 0 }],
             runs: 1,
             merged: Vec::new(),
+            runtime: None,
+            exec: None,
             syscalls: Vec::new(),
         }
     }
@@ -110,20 +112,20 @@ impl Trace {
             return Err(ReadError::Empty);
         }
         check_version(&bytes)?;
-        let mut trace: Self = serde_json::from_slice(&bytes).map_err(malformed)?;
+        let trace: Self = serde_json::from_slice(&bytes).map_err(malformed)?;
         let expected = trace.digest;
         let actual = trace.content_digest().map_err(ReadError::Malformed)?;
         if expected != Some(actual) {
             let expected = expected.map_or_else(|| "missing".to_owned(), |digest| digest.to_string());
             return Err(ReadError::Edited { expected, actual });
         }
-        for row in &mut trace.syscalls {
+        for row in trace.sections().into_iter().flat_map(|(_, rows)| rows) {
             if row.abi.number(&row.name) != Some(row.number) {
                 let Row { name, number, abi, .. } = row.clone();
                 return Err(ReadError::UnknownSyscall { name, number, abi });
             }
         }
-        if trace.syscalls.is_empty() {
+        if trace.sections().iter().all(|(_, rows)| rows.is_empty()) {
             return Err(ReadError::NoSyscalls);
         }
         trace.check().map_err(ReadError::Inconsistent)?;
@@ -148,7 +150,9 @@ impl Trace {
     /// # Errors
     /// [`WriteError::Inconsistent`] names the row that breaks a law of the format.
     pub fn seal(&mut self) -> Result<Digest, WriteError> {
-        self.syscalls.sort_by_key(|row| (row.abi, row.number));
+        for rows in self.sections_mut() {
+            rows.sort_by_key(|row| (row.abi, row.number));
+        }
         self.check().map_err(WriteError::Inconsistent)?;
         let digest = self.content_digest()?;
         self.digest = Some(digest);
@@ -174,10 +178,44 @@ impl Trace {
         if !self.merged.is_sorted_by(|a, b| a.digest < b.digest) {
             return Err("`merged` is not ordered by digest, or names a run twice".to_owned());
         }
-        if !self.syscalls.is_sorted_by(|a, b| (a.abi, a.number) < (b.abi, b.number)) {
-            return Err("`syscalls` is not ordered by ABI and number, or has a row twice".to_owned());
+        if self.exec.as_ref().is_some_and(|exec| exec.sessions == 0) {
+            return Err("`exec` is there, but `sessions` is 0".to_owned());
         }
-        self.syscalls.iter().try_for_each(|row| self.check_row(row))
+        let in_container =
+            |target: &Target| target.kind == TargetKind::Container || target.container.is_some();
+        let since_1_1 = self.runtime.is_some()
+            || self.exec.is_some()
+            || in_container(&self.target)
+            || self.merged.iter().any(|run| in_container(&run.target));
+        if since_1_1 && self.version == "1.0" {
+            return Err("`version` is 1.0, but it has what came with 1.1".to_owned());
+        }
+        self.sections().into_iter().try_for_each(|(section, rows)| {
+            if !rows.is_sorted_by(|a, b| (a.abi, a.number) < (b.abi, b.number)) {
+                return Err(format!("`{section}` is not ordered by ABI and number, or has a row twice"));
+            }
+            rows.iter().try_for_each(|row| self.check_row(row))
+        })
+    }
+
+    /// Every list of rows, with where it stands.
+    fn sections(&self) -> Vec<(&'static str, &[Row])> {
+        let mut sections = Vec::with_capacity(4);
+        if let Some(runtime) = &self.runtime {
+            sections.push(("runtime.setup", runtime.setup.as_slice()));
+            sections.push(("runtime.start", runtime.start.as_slice()));
+        }
+        if let Some(exec) = &self.exec {
+            sections.push(("exec.syscalls", exec.syscalls.as_slice()));
+        }
+        sections.push(("syscalls", self.syscalls.as_slice()));
+        sections
+    }
+
+    fn sections_mut(&mut self) -> impl Iterator<Item = &mut Vec<Row>> {
+        let runtime = self.runtime.iter_mut().flat_map(|runtime| [&mut runtime.setup, &mut runtime.start]);
+        let exec = self.exec.iter_mut().map(|exec| &mut exec.syscalls);
+        runtime.chain(exec).chain([&mut self.syscalls])
     }
 
     fn check_row(&self, row: &Row) -> Result<(), String> {
@@ -231,7 +269,7 @@ pub(crate) mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::{Abi, Backend, FirstSight, Outcome, TargetKind};
+    use crate::{Abi, Backend, Container, ExecCalls, FilterMoment, FirstSight, Outcome, RuntimeCalls};
 
     pub(crate) fn row(number: u32, calls: u64) -> Row {
         Row {
@@ -260,16 +298,8 @@ pub(crate) mod tests {
             duration_ms: 5,
             perturbations: Vec::new(),
         };
-        let target = Target {
-            kind: TargetKind::Command,
-            command: vec!["ls".to_owned()],
-            cgroup: None,
-            pid: None,
-            exit_code: Some(0),
-            image: None,
-            runtime: None,
-            gpu_driver: None,
-        };
+        let target =
+            Target { command: vec!["ls".to_owned()], exit_code: Some(0), ..Target::new(TargetKind::Command) };
         let mut trace = Trace::new(recorder, target);
         trace.complete = true;
         trace.syscalls = rows;
@@ -305,9 +335,9 @@ pub(crate) mod tests {
         check("[]", "not a trace");
         check(&good[..good.len() / 2], "truncated");
         check(&good.replace("\"calls\": 2", "\"calls\": 3"), "changed after it was recorded");
-        check(&good.replace("\"version\": \"1.0\"", "\"version\": \"2.0\""), "newer");
-        check(&good.replace("\"version\": \"1.0\"", "\"version\": \"1.1\""), "newer");
-        check(&good.replace("\"version\": \"1.0\"", "\"version\": \"x\""), "no trace format version");
+        check(&good.replace("\"version\": \"1.1\"", "\"version\": \"2.0\""), "newer");
+        check(&good.replace("\"version\": \"1.1\"", "\"version\": \"1.2\""), "newer");
+        check(&good.replace("\"version\": \"1.1\"", "\"version\": \"x\""), "no trace format version");
         check(&good.replace("\"runs\": 1,\n  \"sys", "\"colour\": 1,\n  \"sys"), "unknown field `colour`");
         check(&good.replace("\"ok\": 2", "\"ok\": 1, \"ok\": 1"), "duplicate key `ok`");
         check(&good.replace("\"ok\": 2", "\"fine\": 2"), "unknown outcome `fine`");
@@ -330,5 +360,75 @@ pub(crate) mod tests {
         assert!(resealed(|t| t.syscalls[0].runs = 2).contains("2 of 1 runs"));
         assert!(resealed(|t| t.syscalls.swap(0, 1)).contains("not ordered"));
         assert!(resealed(|t| t.runs = 2).contains("0 runs are listed"));
+    }
+
+    /// The laws hold in every section, each named in the error.
+    #[test]
+    fn a_lie_in_a_section_is_refused_as_well() {
+        let resealed = |change: fn(&mut Trace)| {
+            let mut trace = trace(vec![row(39, 2), row(41, 2)]);
+            trace.runtime = Some(runtime(39, 41));
+            trace.exec = Some(ExecCalls { sessions: 1, syscalls: vec![row(0, 1), row(1, 1)] });
+            change(&mut trace);
+            trace.digest = Some(trace.content_digest().unwrap());
+            Trace::read(&*serde_json::to_vec(&trace).unwrap()).map_err(|error| error.to_string())
+        };
+        let check = |change: fn(&mut Trace), expected: &str| {
+            let error = resealed(change).unwrap_err();
+            assert!(error.contains(expected), "{error:?} has no {expected:?}");
+        };
+        assert!(resealed(|_| ()).is_ok());
+        assert!(resealed(|t| t.syscalls.clear()).is_ok(), "an idle container with an exec session");
+        check(|t| t.runtime.as_mut().unwrap().start[0].name = "sokcet".into(), "unknown syscall `sokcet`");
+        check(|t| t.runtime.as_mut().unwrap().setup[0].calls = 3, "getpid: 3 calls");
+        check(|t| t.runtime.as_mut().unwrap().start.push(row(0, 1)), "`runtime.start` is not ordered");
+        check(|t| t.exec.as_mut().unwrap().syscalls.swap(0, 1), "`exec.syscalls` is not ordered");
+        check(|t| t.exec.as_mut().unwrap().syscalls[0].runs = 2, "read: seen in 2 of 1 runs");
+        check(|t| t.exec.as_mut().unwrap().sessions = 0, "`sessions` is 0");
+        check(|t| t.version = "1.0".into(), "`version` is 1.0");
+        let container = |t: &mut Trace| {
+            (t.runtime, t.exec, t.version) = (None, None, "1.0".into());
+            t.target.kind = TargetKind::Container;
+        };
+        check(container, "`version` is 1.0");
+    }
+
+    #[test]
+    fn an_unknown_field_of_a_section_is_named() {
+        let mut trace = trace(vec![row(39, 2)]);
+        trace.runtime = Some(runtime(39, 41));
+        trace.target.container = Some(container());
+        let good = written(&trace);
+        assert!(Trace::read(good.as_bytes()).is_ok());
+        let check = |from: &str, to: &str, expected: &str| {
+            assert!(good.contains(from), "{from} is not in {good}");
+            let error = Trace::read(good.replace(from, to).as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error:?} has no {expected:?}");
+        };
+        check("\"filter\": \"loaded\"", "\"filter\": \"loaded\", \"colour\": 1", "unknown field `colour`");
+        check("\"filter\": \"loaded\"", "\"filter\": \"maybe\"", "unknown variant `maybe`");
+        check("\"restart\": 0", "\"restart\": 0, \"colour\": 1", "unknown field `colour`");
+        check("\"app\": \"x\"", "\"app\": \"x\", \"app\": \"y\"", "duplicate key `app`");
+    }
+
+    pub(crate) fn runtime(setup: u32, start: u32) -> RuntimeCalls {
+        RuntimeCalls { filter: FilterMoment::Loaded, setup: vec![row(setup, 1)], start: vec![row(start, 1)] }
+    }
+
+    pub(crate) fn container() -> Container {
+        Container {
+            engine: "docker 20.10.24".to_owned(),
+            id: "0123456789ab".to_owned(),
+            name: Some("web".to_owned()),
+            image: Some("localhost/web".to_owned()),
+            labels: BTreeMap::from([("app".to_owned(), "x".to_owned())]),
+            kind: crate::ContainerKind::Container,
+            pod: None,
+            restart: 0,
+            seccomp: Some("unconfined".to_owned()),
+            no_new_privileges: Some(false),
+            user: None,
+            attached: crate::Attached { before_first_exec_ms: Some(12) },
+        }
     }
 }

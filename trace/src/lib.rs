@@ -5,6 +5,7 @@
 //! [`std::io::Read`] and [`std::io::Write`]; it touches no file, clock or environment.
 
 mod abi;
+mod container;
 mod digest;
 mod io;
 mod merge;
@@ -15,6 +16,7 @@ mod secret;
 pub mod strict;
 
 pub use abi::{Abi, SyscallName, UnknownAbi};
+pub use container::{Attached, Container, ContainerKind, ExecCalls, FilterMoment, Pod, RuntimeCalls};
 pub use digest::Digest;
 pub use io::{ReadError, WriteError};
 pub use merge::{MergeError, merge};

@@ -1,7 +1,7 @@
 //! Merging: the union of what several runs showed. Associative and commutative, so that the traces of ten
 //! replicas merge in any order to the same bytes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use crate::{Digest, FORMAT_MAJOR, FORMAT_MINOR, Phase, Row, Run, Startup, Trace, WriteError};
 
@@ -86,17 +86,40 @@ fn absorb(into: &mut Trace, from: Trace) {
         }
     }
     into.phases.sort_by_key(|Phase { name, .. }| *name);
+    into.runtime = both(into.runtime.take(), from.runtime, |mut one, other| {
+        one.filter = one.filter.join(other.filter);
+        absorb_rows(&mut one.setup, other.setup);
+        absorb_rows(&mut one.start, other.start);
+        one
+    });
+    into.exec = both(into.exec.take(), from.exec, |mut one, other| {
+        absorb_rows(&mut one.syscalls, other.syscalls);
+        one.sessions = one.sessions.saturating_add(other.sessions);
+        one
+    });
+    absorb_rows(&mut into.syscalls, from.syscalls);
+}
+
+/// A section that one run has and the other has not is the union's.
+fn both<T>(one: Option<T>, other: Option<T>, join: impl FnOnce(T, T) -> T) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(join(one, other)),
+        (one, other) => one.or(other),
+    }
+}
+
+fn absorb_rows(into: &mut Vec<Row>, from: Vec<Row>) {
     let mut rows: BTreeMap<_, _> =
-        std::mem::take(&mut into.syscalls).into_iter().map(|row| ((row.abi, row.number), row)).collect();
-    for row in from.syscalls {
+        std::mem::take(into).into_iter().map(|row| ((row.abi, row.number), row)).collect();
+    for row in from {
         match rows.entry((row.abi, row.number)) {
-            std::collections::btree_map::Entry::Vacant(entry) => {
+            Entry::Vacant(entry) => {
                 entry.insert(row);
             }
-            std::collections::btree_map::Entry::Occupied(mut entry) => absorb_row(entry.get_mut(), row),
+            Entry::Occupied(mut entry) => absorb_row(entry.get_mut(), row),
         }
     }
-    into.syscalls = rows.into_values().collect();
+    *into = rows.into_values().collect();
 }
 
 fn absorb_row(into: &mut Row, from: Row) {
@@ -124,7 +147,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::io::tests::{row, trace};
+    use crate::{
+        ExecCalls, FilterMoment, RuntimeCalls,
+        io::tests::{row, runtime, trace},
+    };
 
     fn bytes(trace: &Trace) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -132,17 +158,33 @@ mod tests {
         bytes
     }
 
-    prop_compose! {
-        fn any_trace()(calls in prop::collection::btree_map(0u32..330, 1u64..1000, 1..8), pid in 1u32..9999) -> Trace {
+    fn rows(pid: u32) -> impl Strategy<Value = Vec<Row>> {
+        prop::collection::btree_map(0u32..330, 1u64..1000, 1..8).prop_map(move |calls| {
             let rows = calls.into_iter().map(|(number, calls)| {
                 let mut row = row(number, calls);
                 row.first.pid = pid;
                 row
             });
-            let mut result = trace(rows.collect());
-            result.recorder.duration_ms = u64::from(pid);
-            result
-        }
+            rows.collect()
+        })
+    }
+
+    fn any_trace() -> impl Strategy<Value = Trace> {
+        use FilterMoment::{Both, Loaded, NotSeen, WouldBe};
+        let moment = prop::sample::select(vec![Loaded, WouldBe, Both, NotSeen]);
+        (1u32..9999).prop_flat_map(move |pid| {
+            let runtime = (moment.clone(), rows(pid), rows(pid))
+                .prop_map(|(filter, setup, start)| RuntimeCalls { filter, setup, start });
+            let exec = (1u64..9, rows(pid)).prop_map(|(sessions, syscalls)| ExecCalls { sessions, syscalls });
+            (rows(pid), prop::option::of(runtime), prop::option::of(exec)).prop_map(
+                move |(rows, runtime, exec)| {
+                    let mut result = trace(rows);
+                    result.recorder.duration_ms = u64::from(pid);
+                    (result.runtime, result.exec) = (runtime, exec);
+                    result
+                },
+            )
+        })
     }
 
     proptest! {
@@ -181,5 +223,26 @@ mod tests {
             merged.syscalls.iter().map(|row| (row.number, row.calls, row.runs)).collect::<Vec<_>>(),
             [(39, 3, 2), (41, 5, 1)]
         );
+    }
+
+    #[test]
+    fn sections_merge_like_the_rows_and_one_run_may_lack_them() {
+        let bare = trace(vec![row(39, 1)]);
+        let mut inside = trace(vec![row(39, 2)]);
+        inside.runtime = Some(runtime(41, 42));
+        inside.exec = Some(ExecCalls { sessions: 2, syscalls: vec![row(0, 3)] });
+        let mut again = inside.clone();
+        again.recorder.duration_ms = 6;
+        again.runtime = Some(RuntimeCalls { filter: FilterMoment::WouldBe, ..runtime(41, 43) });
+        let merged = merge([bare, inside, again]).unwrap();
+        let runtime = merged.runtime.unwrap();
+        let seen =
+            |rows: &[Row]| rows.iter().map(|row| (row.number, row.calls, row.runs)).collect::<Vec<_>>();
+        assert_eq!(runtime.filter, FilterMoment::Both);
+        assert_eq!(seen(&runtime.setup), [(41, 2, 2)]);
+        assert_eq!(seen(&runtime.start), [(42, 1, 1), (43, 1, 1)]);
+        let exec = merged.exec.unwrap();
+        assert_eq!((exec.sessions, seen(&exec.syscalls)), (4, vec![(0, 6, 2)]));
+        assert_eq!(seen(&merged.syscalls), [(39, 5, 3)]);
     }
 }

@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Abi, Digest, Outcome, strict};
+use crate::{Abi, Container, Digest, ExecCalls, Outcome, RuntimeCalls, strict};
 
 /// The major version this crate reads and writes.
 pub const FORMAT_MAJOR: u32 = 1;
 /// The minor version this crate writes.
-pub const FORMAT_MINOR: u32 = 0;
+pub const FORMAT_MINOR: u32 = 1;
 
 /// Which syscalls a workload made, as evidence: aggregated over one run, or merged from several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -40,7 +40,13 @@ pub struct Trace {
     /// The runs that were merged, ordered by digest; empty in the trace of one run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub merged: Vec<Run>,
-    /// One row for each syscall of each ABI, ordered by ABI and number.
+    /// The container runtime's own calls, apart from the workload's; none where no runtime was seen. Since 1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<RuntimeCalls>,
+    /// The calls of exec sessions, apart from the workload's; none where no session was seen. Since 1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec: Option<ExecCalls>,
+    /// The workload's calls: one row for each syscall of each ABI, ordered by ABI and number.
     pub syscalls: Vec<Row>,
 }
 
@@ -102,6 +108,27 @@ pub struct Target {
     /// The host's GPU driver, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_driver: Option<GpuDriver>,
+    /// The container, where there is one. Since 1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Container>,
+}
+
+impl Target {
+    /// A target of which only the kind is known yet.
+    #[must_use]
+    pub const fn new(kind: TargetKind) -> Self {
+        Self {
+            kind,
+            command: Vec::new(),
+            cgroup: None,
+            pid: None,
+            exit_code: None,
+            image: None,
+            runtime: None,
+            gpu_driver: None,
+            container: None,
+        }
+    }
 }
 
 /// A GPU driver of the host that recorded.
@@ -124,6 +151,8 @@ pub enum TargetKind {
     Cgroup,
     /// A process, with its threads and descendants.
     Pid,
+    /// A container of an engine. Since 1.1.
+    Container,
 }
 
 /// Whether the start of the workload is in a trace.

@@ -28,8 +28,10 @@ const fn program(package: &'static str, program: &'static str) -> Need {
 }
 
 /// What the end-to-end tests run; none of it is needed to build.
-const PROGRAMS: [Need; 17] = [
+const PROGRAMS: [Need; 19] = [
     program("bpftool", "bpftool"),
+    program("busybox-static", "busybox"),
+    program("containerd", "ctr"),
     program("crun", "crun"),
     program("debootstrap", "debootstrap"),
     program("docker.io", "dockerd"),

@@ -4,32 +4,50 @@ use aya_ebpf::{
     bindings::BPF_NOEXIST,
     helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_ns},
 };
-use profiler_ebpf::{Call, Cell, Ending, FirstSight};
+use profiler_ebpf::{Call, Cell, Counted, Ending, FirstSight, Refused, Shared, TABLE_NUMBERS, group};
 
-use crate::maps::{CELLS, ENDINGS, FIRST, RARE, add, tally};
+use crate::{
+    capture,
+    kernel::Registers,
+    maps::{BLOCKS, CELLS, ENDINGS, FIRST, RARE, REFUSED, TARGETS, add, is_capturing, is_fleet, tally},
+};
 
 /// `-EEXIST`: another CPU was first.
 const EXISTS: i32 = -17;
+/// `-E2BIG`: the map is full.
+const FULL: i32 = -7;
 
 /// Counts a call that was entered. False if there was no row for it; then it was counted as lost.
 #[inline(always)]
-pub(crate) fn enter(call: Call, phase: u32) -> bool {
-    if let Some(cell) = own_cell(call) {
+pub(crate) fn enter(counted: Counted, phase: u32) -> bool {
+    if !is_fleet()
+        && let Some(cell) = own_cell(counted.call)
+    {
         // SAFETY: this CPU's cell, which no other CPU writes; a program that is preempted by itself is not run.
         unsafe {
             (*cell).calls += 1;
             if (*cell).phases & phase == 0 {
-                sight(call, cell, phase);
+                sight(counted, cell, phase);
             }
         }
         return true;
     }
-    let Some(cell) = rare_cell(call) else { return false };
-    // SAFETY: a cell of the hash, whose entries are never removed.
+    if let Some(cell) = block_cell(counted) {
+        // SAFETY: a cell of the target's block.
+        unsafe {
+            add(&raw mut (*cell).calls);
+            if (*cell).phases & phase == 0 {
+                sight(counted, cell, phase);
+            }
+        }
+        return true;
+    }
+    let Some(cell) = rare_cell(&counted) else { return false };
+    // SAFETY: a cell of the hash; an entry is removed only when no program can be at it.
     unsafe {
         add(&raw mut (*cell).calls);
         if (*cell).phases & phase == 0 {
-            sight(call, cell, phase);
+            (*cell).phases |= phase;
         }
     }
     true
@@ -37,11 +55,16 @@ pub(crate) fn enter(call: Call, phase: u32) -> bool {
 
 /// Counts a call that returned something that is no error.
 #[inline(always)]
-pub(crate) fn ok(call: Call) {
-    if let Some(cell) = own_cell(call) {
+pub(crate) fn ok(counted: Counted) {
+    if !is_fleet()
+        && let Some(cell) = own_cell(counted.call)
+    {
         // SAFETY: this CPU's cell.
         unsafe { (*cell).ok += 1 };
-    } else if let Some(cell) = rare_cell(call) {
+    } else if let Some(cell) = block_cell(counted) {
+        // SAFETY: a cell of the target's block.
+        unsafe { add(&raw mut (*cell).ok) };
+    } else if let Some(cell) = rare_cell(&counted) {
         // SAFETY: a cell of the hash, shared by all CPUs.
         unsafe { add(&raw mut (*cell).ok) };
     }
@@ -49,8 +72,10 @@ pub(crate) fn ok(call: Call) {
 
 /// Counts a call that failed.
 #[inline(always)]
-pub(crate) fn error(call: Call, errno: u32) {
-    if let Some(cell) = own_cell(call) {
+pub(crate) fn error(counted: Counted, errno: u32) {
+    if !is_fleet()
+        && let Some(cell) = own_cell(counted.call)
+    {
         // The first error of the cell is counted in place: a loop on EAGAIN never meets the hash.
         // SAFETY: this CPU's cell.
         unsafe {
@@ -65,28 +90,71 @@ pub(crate) fn error(call: Call, errno: u32) {
             }
         }
     }
-    ending(call, errno);
+    // No CPU can claim a shared cell for the error that it saw first, so the error is always the same.
+    if errno == Cell::SHARED_ERRNO
+        && let Some(cell) = block_cell(counted)
+    {
+        // SAFETY: a cell of the target's block.
+        unsafe { add(&raw mut (*cell).errors) };
+        return;
+    }
+    ending(counted, errno);
 }
 
 /// Counts a call that a filter answered: `kind` is an [`Ending::REFUSED`].
 #[inline(always)]
-pub(crate) fn refused(call: Call, kind: u32, phase: u32) {
-    let Some(cell) = own_cell(call).or_else(|| rare_cell(call)) else { return };
+pub(crate) fn refused(counted: Counted, kind: u32, phase: u32, registers: Registers) {
+    let rows = if is_fleet() { block_cell(counted) } else { own_cell(counted.call) };
     // SAFETY: a cell of ours; only its phases are written, as at any first sight.
     unsafe {
-        if (*cell).phases & phase == 0 {
-            sight(call, cell, phase);
+        if let Some(cell) = rows {
+            if (*cell).phases & phase == 0 {
+                sight(counted, cell, phase);
+            }
+        } else if let Some(cell) = rare_cell(&counted) {
+            (*cell).phases |= phase;
+        } else {
+            return;
         }
     }
-    ending(call, kind);
+    if is_fleet() {
+        if is_capturing() {
+            capture::keep(counted, registers);
+        }
+        if refused_at(&Ending { counted, kind }, registers) {
+            return;
+        }
+    }
+    ending(counted, kind);
+}
+
+/// Counts a refusal together with its arguments. False if there was no room for it.
+#[inline(always)]
+fn refused_at(key: &Ending, registers: Registers) -> bool {
+    if REFUSED.get_ptr_mut(key).is_none() {
+        let fresh =
+            Refused { count: 0, arguments: registers.arguments(key.counted.call), first: first_sight() };
+        let _ = REFUSED.insert(key, fresh, u64::from(BPF_NOEXIST));
+    }
+    // SAFETY: an entry is removed only when no program can be at it; an element of the map.
+    unsafe {
+        if let Some(refused) = REFUSED.get_ptr_mut(key) {
+            add(&raw mut (*refused).count);
+            return true;
+        }
+        if let Some(target) = TARGETS.get_ptr_mut(group::index(key.counted.group)) {
+            (*target).refused_full = 1;
+        }
+    }
+    false
 }
 
 /// Counts an ending in the hash.
 #[inline(never)]
-pub(crate) fn ending(call: Call, kind: u32) {
-    let key = Ending { call, kind };
+pub(crate) fn ending(counted: Counted, kind: u32) {
+    let key = Ending { counted, kind };
     if let Some(count) = ENDINGS.get_ptr_mut(key) {
-        // SAFETY: entries are never removed.
+        // SAFETY: an entry is removed only when no program can be at it.
         unsafe { add(count) };
         return;
     }
@@ -95,9 +163,9 @@ pub(crate) fn ending(call: Call, kind: u32) {
     let counter = match ENDINGS.get_ptr_mut(key) {
         Some(count) => count,
         // SAFETY: a counter of ours.
-        None => unsafe { &raw mut (*tally()).endings_full },
+        None => unsafe { &raw mut (*tally(counted.group)).endings_full },
     };
-    // SAFETY: entries are never removed.
+    // SAFETY: as above.
     unsafe { add(counter) };
 }
 
@@ -107,40 +175,64 @@ fn own_cell(call: Call) -> Option<*mut Cell> {
     call.row().and_then(|row| CELLS.get_ptr_mut(row))
 }
 
-/// The shared cell of a call without a row. None if the hash is full; counted as lost.
-#[inline(never)]
-fn rare_cell(call: Call) -> Option<*mut Cell> {
-    if let Some(cell) = RARE.get_ptr_mut(call) {
-        return Some(cell);
+/// The cell in the target's block; none for what has no row there, or where there is only one target.
+#[inline(always)]
+fn block_cell(counted: Counted) -> Option<*mut Cell> {
+    let has_row = counted.call.abi == Call::NATIVE
+        && counted.call.number < TABLE_NUMBERS
+        && group::class(counted.group) == group::WORKLOAD;
+    if !is_fleet() || !has_row {
+        return None;
     }
-    let empty = Cell { calls: 0, ok: 0, errors: 0, errno: 0, phases: 0 };
-    let _ = RARE.insert(call, empty, u64::from(BPF_NOEXIST));
-    let cell = RARE.get_ptr_mut(call);
-    if cell.is_none() {
-        // SAFETY: a counter of ours.
-        unsafe { add(&raw mut (*tally()).rows_full) };
-    }
-    cell
+    BLOCKS.get_ptr_mut(group::index(counted.group) * TABLE_NUMBERS + counted.call.number)
 }
 
-/// The first event of a call on this CPU in this phase: who and when, unless another CPU was first.
+/// The shared cell of a call without a row. None if the hash is full; counted as lost.
 #[inline(never)]
-fn sight(call: Call, cell: *mut Cell, phase: u32) {
+fn rare_cell(counted: &Counted) -> Option<*mut Cell> {
+    if RARE.get_ptr_mut(counted).is_none() {
+        let cell = Cell { calls: 0, ok: 0, errors: 0, errno: 0, phases: 0 };
+        // Whoever inserts it is the first.
+        let fresh = Shared { cell, first: first_sight() };
+        let _ = RARE.insert(counted, fresh, u64::from(BPF_NOEXIST));
+    }
+    let Some(shared) = RARE.get_ptr_mut(counted) else {
+        // SAFETY: a counter of ours.
+        unsafe { add(&raw mut (*tally(counted.group)).rows_full) };
+        return None;
+    };
+    // SAFETY: an entry is removed only when no program can be at it.
+    Some(unsafe { &raw mut (*shared).cell })
+}
+
+/// The first event of a call in this cell and this phase: who and when, unless another CPU was first.
+#[inline(never)]
+fn sight(counted: Counted, cell: *mut Cell, phase: u32) {
     // SAFETY: the caller's cell. Bits are only ever set; in a shared cell a lost bit is set by the next call.
     let phases = unsafe { (*cell).phases };
     if phases == 0 {
-        let first = FirstSight {
-            // SAFETY: no preconditions.
-            nanoseconds: unsafe { bpf_ktime_get_ns() },
-            process: (bpf_get_current_pid_tgid() >> 32) as u32,
-            reserved: 0,
-            comm: bpf_get_current_comm().unwrap_or_default(),
-        };
-        // If the kernel had no room just now, the next call tries again.
-        if !matches!(FIRST.insert(call, first, u64::from(BPF_NOEXIST)), Ok(()) | Err(EXISTS)) {
-            return;
+        match FIRST.insert(counted, first_sight(), u64::from(BPF_NOEXIST)) {
+            Ok(()) | Err(EXISTS) => {}
+            Err(FULL) if is_fleet() => {
+                // SAFETY: a counter of ours.
+                unsafe { add(&raw mut (*tally(counted.group)).rows_full) };
+            }
+            // If the kernel had no room just now, the next call tries again.
+            Err(_) => return,
         }
     }
     // SAFETY: as above.
     unsafe { (*cell).phases = phases | phase };
+}
+
+/// The running task, now.
+#[inline(always)]
+fn first_sight() -> FirstSight {
+    FirstSight {
+        // SAFETY: no preconditions.
+        nanoseconds: unsafe { bpf_ktime_get_ns() },
+        process: (bpf_get_current_pid_tgid() >> 32) as u32,
+        reserved: 0,
+        comm: bpf_get_current_comm().unwrap_or_default(),
+    }
 }

@@ -22,6 +22,8 @@ const X32_BIT: u32 = if cfg!(bpf_target_arch = "x86_64") { 0x4000_0000 } else { 
 #[unsafe(no_mangle)]
 pub(crate) static KERNEL: Kernel = Kernel {
     mode: 0,
+    fleet: 0,
+    stages: 0,
     has_task_pt_regs: 0,
     task_cgroups: 0,
     css_set_dfl_cgrp: 0,
@@ -43,6 +45,12 @@ pub(crate) static KERNEL: Kernel = Kernel {
     signal_group_exit_code: 0,
     regs_number: 0,
     regs_original: 0,
+    regs_arguments: [0; 6],
+    regs_compat_arguments: [0; 6],
+    kn_name: 0,
+    task_nsproxy: 0,
+    nsproxy_mnt_ns: 0,
+    task_filter_count: 0,
 };
 
 /// A field of [`KERNEL`] as user space set it. Volatile, or the compiler would put the zeros above in its place.
@@ -130,6 +138,23 @@ impl Task {
         unsafe { load::<u32>(self.0, told(&KERNEL.task_seccomp_mode)) >= SECCOMP_MODE_FILTER }
     }
 
+    /// How many seccomp filters are on it.
+    #[inline(always)]
+    pub(crate) fn filters(self) -> u32 {
+        // SAFETY: `task->seccomp.filter_count`, an `atomic_t`.
+        unsafe { load(self.0, told(&KERNEL.task_filter_count)) }
+    }
+
+    /// Its mount namespace, to be compared only; 0 for a task that is dying.
+    #[inline(always)]
+    pub(crate) fn mount_namespace(self) -> u64 {
+        // SAFETY: `task->nsproxy->mnt_ns`; a read through null yields 0.
+        unsafe {
+            let nsproxy: *const c_void = load(self.0, told(&KERNEL.task_nsproxy));
+            load::<u64>(nsproxy, told(&KERNEL.nsproxy_mnt_ns))
+        }
+    }
+
     /// Its exit code, once it is exiting.
     #[inline(always)]
     pub(crate) fn exit_code(self) -> u32 {
@@ -192,6 +217,36 @@ impl Registers {
     }
 }
 
+impl Registers {
+    /// The six arguments of a call.
+    #[inline(always)]
+    pub(crate) fn arguments(self, call: Call) -> [u64; 6] {
+        let [a, b, c, d, e, f] = &KERNEL.regs_arguments;
+        let [g, h, i, j, k, l] = &KERNEL.regs_compat_arguments;
+        [
+            self.argument(call, a, g),
+            self.argument(call, b, h),
+            self.argument(call, c, i),
+            self.argument(call, d, j),
+            self.argument(call, e, k),
+            self.argument(call, f, l),
+        ]
+    }
+
+    #[inline(always)]
+    fn argument(self, call: Call, native: &u32, compat: &u32) -> u64 {
+        // SAFETY: fields of `pt_regs`.
+        unsafe {
+            if call.abi == Call::COMPAT {
+                // The upper half is not the caller's.
+                u64::from(load::<u32>(self.0, told(compat)))
+            } else {
+                load(self.0, told(native))
+            }
+        }
+    }
+}
+
 /// A `struct cgroup *` of the kernel's.
 #[derive(Clone, Copy)]
 pub(crate) struct Cgroup(pub(crate) *const c_void);
@@ -204,6 +259,16 @@ impl Cgroup {
         unsafe {
             let kn: *const c_void = load(self.0, told(&KERNEL.cgroup_kn));
             load(kn, told(&KERNEL.kn_id))
+        }
+    }
+
+    /// Its directory's name, a string of the kernel's.
+    #[inline(always)]
+    pub(crate) fn name(self) -> *const u8 {
+        // SAFETY: `cgroup->kn->name`.
+        unsafe {
+            let kn: *const c_void = load(self.0, told(&KERNEL.cgroup_kn));
+            load(kn, told(&KERNEL.kn_name))
         }
     }
 

@@ -10,6 +10,8 @@
 #![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
 
 #[cfg(target_arch = "bpf")]
+mod capture;
+#[cfg(target_arch = "bpf")]
 mod cgroup_mkdir;
 #[cfg(target_arch = "bpf")]
 mod cgroup_release;
@@ -22,11 +24,15 @@ mod kernel;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
+mod process_exec;
+#[cfg(target_arch = "bpf")]
 mod process_exit;
 #[cfg(target_arch = "bpf")]
 mod process_fork;
 #[cfg(target_arch = "bpf")]
 mod seed;
+#[cfg(target_arch = "bpf")]
+mod stage;
 #[cfg(target_arch = "bpf")]
 mod sys_enter;
 #[cfg(target_arch = "bpf")]

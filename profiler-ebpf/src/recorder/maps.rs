@@ -7,32 +7,36 @@ use core::{
 };
 
 use aya_ebpf::{
-    bindings::{BPF_F_NO_PREALLOC, BPF_LOCAL_STORAGE_GET_F_CREATE, bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE},
-    btf_maps::{Array, HashMap, PerCpuArray},
+    bindings::{
+        BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_LOCAL_STORAGE_GET_F_CREATE,
+        bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE,
+    },
+    btf_maps::{Array, HashMap, PerCpuArray, Queue},
     helpers::generated::bpf_task_storage_get,
     macros::btf_map,
 };
 use profiler_ebpf::{
-    Call, Cell, Ending, FirstSight, MAX_CGROUPS, MAX_ENDINGS, MAX_RARE, ROWS, SLOT_COUNT, Tally, TaskState,
+    Cell, Counted, Ending, FirstSight, MAX_CGROUPS, MAX_ENDINGS, MAX_RARE, Masks, Member, NAME_LENGTH, ROWS,
+    Refused, SLOT_COUNT, Shared, Tally, Target, TaskState, Tuple, Width, group,
 };
 
-use crate::kernel::Task;
+use crate::kernel::{KERNEL, Task, told};
 
 #[btf_map]
 pub(crate) static CELLS: PerCpuArray<Cell, { ROWS as usize }> = PerCpuArray::new();
 
 #[btf_map]
-pub(crate) static RARE: HashMap<Call, Cell, { MAX_RARE as usize }> = HashMap::new();
+pub(crate) static RARE: HashMap<Counted, Shared, { MAX_RARE as usize }> = HashMap::new();
 
 #[btf_map]
 pub(crate) static ENDINGS: HashMap<Ending, u64, { MAX_ENDINGS as usize }> = HashMap::new();
 
-// As many as there can be rows: it is never full.
+// As many as there are rows: with one target it is never full.
 #[btf_map]
-pub(crate) static FIRST: HashMap<Call, FirstSight, { (ROWS + MAX_RARE) as usize }> = HashMap::new();
+pub(crate) static FIRST: HashMap<Counted, FirstSight, { ROWS as usize }> = HashMap::new();
 
 #[btf_map]
-pub(crate) static CGROUPS: HashMap<u64, u64, { MAX_CGROUPS as usize }> = HashMap::new();
+pub(crate) static CGROUPS: HashMap<u64, Member, { MAX_CGROUPS as usize }> = HashMap::new();
 
 #[btf_map]
 pub(crate) static SLOTS: Array<u64, { SLOT_COUNT as usize }> = Array::new();
@@ -40,21 +44,51 @@ pub(crate) static SLOTS: Array<u64, { SLOT_COUNT as usize }> = Array::new();
 #[btf_map]
 pub(crate) static TASKS: TaskStorage = TaskStorage::new();
 
+// What only many targets need has one element here; user space says how many it shall have.
+
+#[btf_map]
+pub(crate) static BLOCKS: Array<Cell, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
+
+#[btf_map]
+pub(crate) static OPEN: Array<u64, 1> = Array::new();
+
+#[btf_map]
+pub(crate) static TARGETS: Array<Target, 1> = Array::new();
+
+#[btf_map]
+pub(crate) static FREE: Queue<u32, 1> = Queue::new();
+
+#[btf_map]
+pub(crate) static NEWS: Queue<u32, 1> = Queue::new();
+
+#[btf_map]
+pub(crate) static WANTED: HashMap<[u8; NAME_LENGTH], u32, 1> = HashMap::new();
+
+#[btf_map]
+pub(crate) static NURSERIES: HashMap<u64, u32, 1> = HashMap::new();
+
+#[btf_map]
+pub(crate) static REFUSED: HashMap<Ending, Refused, 1> = HashMap::new();
+
+#[btf_map]
+pub(crate) static MASKS: Array<Masks, 1> = Array::new();
+
+#[btf_map]
+pub(crate) static TUPLES: HashMap<Tuple, u64, 1> = HashMap::new();
+
+#[btf_map]
+pub(crate) static WIDTHS: HashMap<Counted, Width, 1> = HashMap::new();
+
 #[unsafe(link_section = ".data.phase")]
 #[unsafe(no_mangle)]
 static mut PHASE: u32 = 0;
 
+#[unsafe(link_section = ".data.capturing")]
 #[unsafe(no_mangle)]
-static mut TALLY: Tally = Tally {
-    rows_full: 0,
-    endings_full: 0,
-    task_storage: 0,
-    cgroups_full: 0,
-    first_exits: 0,
-    unnamed_kills: 0,
-    confined: 0,
-    seeded: 0,
-};
+static mut CAPTURING: u32 = 0;
+
+#[unsafe(no_mangle)]
+static mut TALLY: Tally = Tally::EMPTY;
 
 /// The phase's bit; 0 while the recording is not open.
 #[inline(always)]
@@ -63,10 +97,56 @@ pub(crate) fn phase() -> u32 {
     unsafe { ptr::read_volatile(&raw const PHASE) }
 }
 
-/// The tally, for [`add`].
+/// Whether arguments are kept.
 #[inline(always)]
-pub(crate) fn tally() -> *mut Tally {
+pub(crate) fn is_capturing() -> bool {
+    // SAFETY: an aligned word that user space replaces whole.
+    unsafe { ptr::read_volatile(&raw const CAPTURING) != 0 }
+}
+
+/// Whether there are many targets. The verifier drops the branches not taken.
+#[inline(always)]
+pub(crate) fn is_fleet() -> bool {
+    told(&KERNEL.fleet) != 0
+}
+
+/// The tally of what belongs to no target, for [`add`].
+#[inline(always)]
+pub(crate) fn common_tally() -> *mut Tally {
     &raw mut TALLY
+}
+
+/// The tally of a group's target, for [`add`].
+#[inline(always)]
+pub(crate) fn tally(of: u32) -> *mut Tally {
+    if is_fleet()
+        && let Some(target) = TARGETS.get_ptr_mut(group::index(of))
+    {
+        // SAFETY: an element of the map.
+        return unsafe { &raw mut (*target).tally };
+    }
+    common_tally()
+}
+
+/// The target with this index and the bit of its phase, 0 while it is closed.
+#[inline(always)]
+pub(crate) fn opened(index: u32) -> Option<(u32, u32)> {
+    let open = OPEN.get_ptr(index)?;
+    // SAFETY: an aligned word that is replaced whole.
+    let open = unsafe { ptr::read_volatile(open) };
+    Some((open as u32, (open >> 32) as u32))
+}
+
+/// The bit of the phase that a group's target is in, 0 while it is closed.
+#[inline(always)]
+pub(crate) fn phase_of(of: u32) -> u32 {
+    if !is_fleet() {
+        return phase();
+    }
+    match opened(group::index(of)) {
+        Some((target, phase)) if target == group::target(of) && target != 0 => phase,
+        _ => 0,
+    }
 }
 
 /// Adds one, atomically: a plain `+= 1` in memory that CPUs share loses counts.

@@ -5,12 +5,12 @@ use core::ffi::c_void;
 use aya_ebpf::{
     helpers::generated::bpf_task_pt_regs, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
-use profiler_ebpf::{Call, Ending, TaskState};
+use profiler_ebpf::{Call, Counted, Ending, TaskState};
 
 use crate::{
     count,
     kernel::{KERNEL, Registers, Task, told},
-    maps::{self, add, tally},
+    maps::{add, phase_of, tally},
     task,
 };
 
@@ -26,7 +26,7 @@ fn sched_process_exit(context: BtfTracePointContext) -> i32 {
     match call.abi {
         Call::NONE => killed_by_filter(task, state),
         Call::UNCOUNTED => {}
-        _ => count::ending(call, Ending::NEVER_RETURNED),
+        _ => count::ending(Counted { call, group: state.entered }, Ending::NEVER_RETURNED),
     }
     0
 }
@@ -35,7 +35,7 @@ fn sched_process_exit(context: BtfTracePointContext) -> i32 {
 /// call. Every other death by a filter goes through a signal to the whole process, after an exit that was seen.
 #[inline(always)]
 fn killed_by_filter(task: Task, state: &TaskState) {
-    let phase = maps::phase();
+    let phase = phase_of(state.group);
     let code = task.exit_code();
     // The low seven bits are the signal: `do_exit(SIGSYS)`.
     let own_death = code & 0x7f == SIGSYS && task.group_exit_code() != Some(code);
@@ -44,10 +44,11 @@ fn killed_by_filter(task: Task, state: &TaskState) {
     }
     if told(&KERNEL.has_task_pt_regs) == 0 {
         // SAFETY: a counter of ours.
-        unsafe { add(&raw mut (*tally()).unnamed_kills) };
+        unsafe { add(&raw mut (*tally(state.group)).unnamed_kills) };
         return;
     }
     // SAFETY: the task is the one that the kernel handed to the hook.
     let registers = Registers(unsafe { bpf_task_pt_regs(task.as_ptr().cast()) } as *const c_void);
-    count::refused(task.call(registers.number()), Ending::REFUSED_BY_SIGNAL, phase);
+    let counted = Counted { call: task.call(registers.number()), group: state.group };
+    count::refused(counted, Ending::REFUSED_BY_SIGNAL, phase, registers);
 }

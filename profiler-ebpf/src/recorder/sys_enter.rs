@@ -1,15 +1,21 @@
 //! `sys_enter`: a call passed the filters and begins.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use profiler_ebpf::{Call, TaskState};
+use core::ffi::c_void;
 
-use crate::{count, kernel::Task, maps, task};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use profiler_ebpf::{Call, Counted, TaskState};
+
+use crate::{
+    capture, count,
+    kernel::{Registers, Task},
+    maps::{is_capturing, is_fleet},
+    stage, task,
+};
 
 #[btf_tracepoint(function = "sys_enter")]
 fn sys_enter(context: BtfTracePointContext) -> i32 {
     let current = Task::current();
-    let Some(state) = task::recorded(current) else { return 0 };
-    let phase = maps::phase();
+    let Some((state, phase)) = task::recorded(current) else { return 0 };
     if phase == 0 {
         return 0;
     }
@@ -17,8 +23,15 @@ fn sys_enter(context: BtfTracePointContext) -> i32 {
         task::see(current, state);
     }
     let call = current.call(context.arg::<u64>(1) as u32);
+    let registers = Registers(context.arg::<*const c_void>(0));
+    stage::advance(current, state, call, registers);
+    let counted = Counted { call, group: state.group };
     // The exit's own number lies (execve, rt_sigreturn): the exit is counted for what is stored here.
     state.number = call.number;
-    state.abi = if count::enter(call, phase) { call.abi } else { Call::UNCOUNTED };
+    state.entered = counted.group;
+    state.abi = if count::enter(counted, phase) { call.abi } else { Call::UNCOUNTED };
+    if is_fleet() && is_capturing() {
+        capture::keep(counted, registers);
+    }
     0
 }

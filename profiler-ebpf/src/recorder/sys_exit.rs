@@ -3,54 +3,56 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use profiler_ebpf::{Call, Ending, TaskState};
+use profiler_ebpf::{Call, Counted, Ending, TaskState};
 
 use crate::{
     count,
     kernel::{Registers, Task},
-    maps::{self, add, tally},
-    task,
+    maps::{add, tally},
+    stage, task,
 };
 
 #[btf_tracepoint(function = "sys_exit")]
 fn sys_exit(context: BtfTracePointContext) -> i32 {
     let current = Task::current();
-    let state = match task::known(current) {
-        Some(state) => state,
-        // Never seen and without a filter: whatever ends here, no filter answered it.
-        None if !current.is_filtered() => return 0,
-        None => match task::recorded(current) {
-            Some(state) => state,
-            None => return 0,
-        },
-    };
     let returned: i64 = context.arg(1);
-    let call = Call { number: state.number, abi: state.abi };
-    if call.abi == Call::NONE {
-        unpaired(current, state, Registers(context.arg::<*const c_void>(0)), returned);
-        return 0;
+    match task::known(current) {
+        Some(state) if state.abi != Call::NONE => paired(state, returned),
+        // Never seen and without a filter: whatever ends here, no filter answered it.
+        None if !current.is_filtered() => {}
+        // A task that is known may have left what is recorded.
+        _ => {
+            if let Some((state, phase)) = task::recorded(current)
+                && phase != 0
+            {
+                unpaired(current, state, phase, Registers(context.arg::<*const c_void>(0)), returned);
+            }
+        }
     }
+    0
+}
+
+/// The end of the call that `sys_enter` stored.
+#[inline(always)]
+fn paired(state: &mut TaskState, returned: i64) {
+    let call = Call { number: state.number, abi: state.abi };
+    let counted = Counted { call, group: state.entered };
     state.abi = Call::NONE;
     match errno(returned) {
         _ if call.abi == Call::UNCOUNTED => {}
-        Some(errno) if !is_sigreturn(call) => count::error(call, errno),
-        _ => count::ok(call),
+        Some(errno) if !is_sigreturn(call) => count::error(counted, errno),
+        _ => count::ok(counted),
     }
-    0
 }
 
 /// An exit without an enter. It is a filter's answer on a task that has a filter and is not at its first event:
 /// there it may be the end of fork in the child, or of a call that began before the recording.
 #[inline(always)]
-fn unpaired(task: Task, state: &mut TaskState, registers: Registers, returned: i64) {
-    let phase = maps::phase();
-    if phase == 0 {
-        return;
-    }
+fn unpaired(task: Task, state: &mut TaskState, phase: u32, registers: Registers, returned: i64) {
     if state.flags & TaskState::SEEN == 0 {
         task::see(task, state);
         // SAFETY: a counter of ours.
-        unsafe { add(&raw mut (*tally()).first_exits) };
+        unsafe { add(&raw mut (*tally(state.group)).first_exits) };
         return;
     }
     if !task.is_filtered() {
@@ -61,7 +63,9 @@ fn unpaired(task: Task, state: &mut TaskState, registers: Registers, returned: i
         None if returned == registers.original() => Ending::REFUSED_BY_SIGNAL,
         None => Ending::REFUSED,
     };
-    count::refused(task.call(registers.number()), kind, phase);
+    let call = task.call(registers.number());
+    stage::advance(task, state, call, registers);
+    count::refused(Counted { call, group: state.group }, kind, phase, registers);
 }
 
 /// The error that a return value means: -4095 to -1, `MAX_ERRNO` in `include/linux/err.h`.

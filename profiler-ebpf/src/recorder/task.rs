@@ -1,19 +1,41 @@
 //! Which tasks are recorded, and what is known of each.
 
-use profiler_ebpf::{MODE_PROCESS, SLOT_COUNT, TaskState};
+use profiler_ebpf::{MODE_PROCESS, SLOT_COUNT, TaskState, group, in_slot};
 
 use crate::{
     kernel::{KERNEL, Task, told},
-    maps::{CGROUPS, SLOTS, TASKS, add, tally},
+    maps::{self, CGROUPS, SLOTS, TASKS, add, is_fleet, opened, tally},
 };
 
-/// The state of a running task that is recorded; none for a foreign one.
+/// The state of a running task that is recorded, and the bit of its target's phase, which is 0 while the recording
+/// of one target is not open; none for a foreign one.
 #[inline(always)]
-pub(crate) fn recorded(task: Task) -> Option<&'static mut TaskState> {
+pub(crate) fn recorded(task: Task) -> Option<(&'static mut TaskState, u32)> {
     if told(&KERNEL.mode) == MODE_PROCESS {
-        return known(task);
+        return known(task).map(|state| (state, maps::phase()));
     }
-    if is_recorded(task.cgroup_id()) { make(task) } else { None }
+    let index = find(task.cgroup_id())?;
+    if !is_fleet() {
+        return make(task, 0).map(|state| (state, maps::phase()));
+    }
+    let (target, phase) = opened(index)?;
+    if phase == 0 {
+        return None;
+    }
+    let state = make(task, target)?;
+    if group::target(state.group) != target {
+        adopt(task, state, target);
+    }
+    Some((state, phase))
+}
+
+/// A task comes into a target from outside: a container runtime, if such are told apart.
+#[inline(always)]
+fn adopt(task: Task, state: &mut TaskState, target: u32) {
+    let class = if told(&KERNEL.stages) == 0 { group::WORKLOAD } else { group::SETUP };
+    state.group = target | class;
+    state.flags = 0;
+    state.filters = task.filters();
 }
 
 /// The state of a task that had an event, or that a recorded task made.
@@ -22,35 +44,39 @@ pub(crate) fn known(task: Task) -> Option<&'static mut TaskState> {
     if task.has_storage() { TASKS.get(task) } else { None }
 }
 
-/// The state of a task that is to be recorded.
+/// The state of a task that is to be recorded for a target.
 #[inline(always)]
-pub(crate) fn make(task: Task) -> Option<&'static mut TaskState> {
+pub(crate) fn make(task: Task, target: u32) -> Option<&'static mut TaskState> {
     let state = TASKS.get_or_make(task);
     if state.is_none() {
         // SAFETY: a counter of ours.
-        unsafe { add(&raw mut (*tally()).task_storage) };
+        unsafe { add(&raw mut (*tally(target)).task_storage) };
     }
     state
 }
 
-/// Whether a cgroup is recorded. For most foreign ones this is one load from an array.
+/// The index of the target that a cgroup belongs to. For most foreign ones this is one load from an array.
 #[inline(always)]
-pub(crate) fn is_recorded(cgroup: u64) -> bool {
+pub(crate) fn find(cgroup: u64) -> Option<u32> {
     // Ids count up, so their low bits tell neighbours apart.
-    match SLOTS.get(cgroup as u32 & (SLOT_COUNT - 1)) {
-        None | Some(0) => false,
-        Some(id) if *id == cgroup => true,
-        // SAFETY: only whether there is an entry is asked.
-        Some(_) => unsafe { CGROUPS.get(cgroup) }.is_some(),
+    let slot = *SLOTS.get(cgroup as u32 & (SLOT_COUNT - 1))?;
+    if slot == 0 {
+        return None;
     }
+    if let Some(index) = in_slot(slot, cgroup) {
+        return Some(index);
+    }
+    // SAFETY: the value is a word that nobody changes.
+    unsafe { CGROUPS.get(cgroup) }.map(|member| member.index)
 }
 
 /// Marks the task as seen; on its first event, notes whether a filter that is not the workload's own is on it.
 #[inline(always)]
 pub(crate) fn see(task: Task, state: &mut TaskState) {
     state.flags |= TaskState::SEEN;
-    if state.flags & TaskState::DESCENDANT == 0 && task.is_filtered() {
+    let own = state.flags & TaskState::DESCENDANT != 0 || group::class(state.group) != group::WORKLOAD;
+    if !own && task.is_filtered() {
         // SAFETY: a counter of ours.
-        unsafe { add(&raw mut (*tally()).confined) };
+        unsafe { add(&raw mut (*tally(state.group)).confined) };
     }
 }

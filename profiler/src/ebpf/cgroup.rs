@@ -23,6 +23,43 @@ pub(super) fn check(directory: &Path) -> Result<(), EbpfError> {
     Ok(())
 }
 
+/// The id of a cgroup.
+pub(super) fn id(directory: &Path) -> Result<u64, EbpfError> {
+    let found = fs::metadata(directory);
+    found.map(|found| found.ino()).map_err(|source| EbpfError::Cgroup { path: directory.to_owned(), source })
+}
+
+/// The ids of a cgroup and of those less than `depth` levels below it, each with its level. Those that vanish
+/// meanwhile are left out.
+pub(super) fn levels(directory: &Path, depth: u32) -> Result<Vec<(u64, u32)>, EbpfError> {
+    let mut found = Vec::new();
+    let mut pending: Vec<(PathBuf, u32)> = vec![(directory.to_owned(), 0)];
+    while let Some((path, level)) = pending.pop() {
+        if level >= depth {
+            continue;
+        }
+        let look = || -> io::Result<(u64, Vec<PathBuf>)> {
+            let mut below = Vec::new();
+            for entry in fs::read_dir(&path)? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    below.push(entry.path());
+                }
+            }
+            Ok((fs::metadata(&path)?.ino(), below))
+        };
+        match look() {
+            Ok((id, below)) => {
+                found.push((id, level));
+                pending.extend(below.into_iter().map(|path| (path, level + 1)));
+            }
+            Err(error) if path != directory && is_gone(&error) => {}
+            Err(source) => return Err(EbpfError::Cgroup { path, source }),
+        }
+    }
+    Ok(found)
+}
+
 /// The ids of a cgroup and of all below it. An id is the directory's inode number (`kernfs_ino`).
 ///
 /// # Errors

@@ -89,6 +89,23 @@ pub enum EbpfError {
         /// How many there may be.
         max: u32,
     },
+    /// All targets are taken.
+    #[error("there are {0} targets already; end the recording of some of them first")]
+    TooManyTargets(u32),
+    /// A target that was never there, or was taken or discarded.
+    #[error("target {0} is not being recorded")]
+    NoTarget(u32),
+    /// A name that no cgroup can have.
+    #[error("`{0}` is no name of a cgroup: it is empty, has a slash, or is longer than {max} bytes", max = profiler_ebpf::NAME_LENGTH - 1)]
+    Name(String),
+    /// More names, nurseries or calls than the table holds.
+    #[error("there is no room for more than {max} {what}")]
+    TooMany {
+        /// What there is no room for.
+        what: &'static str,
+        /// How many there may be.
+        max: u32,
+    },
     /// The process is gone, or is a thread that is not the first of its process.
     #[error("no such process: {pid}; name the pid of a process that runs, not of a thread")]
     Process {

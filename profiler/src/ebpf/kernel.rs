@@ -14,6 +14,8 @@ pub(super) fn describe(types: &KernelTypes<'_>) -> Result<Kernel, EbpfError> {
     };
     Ok(Kernel {
         mode: MODE_CGROUP,
+        fleet: 0,
+        stages: 0,
         has_task_pt_regs: u32::from(types.has_function("bpf_task_pt_regs")),
         task_cgroups: types.offset("task_struct.cgroups")?,
         css_set_dfl_cgrp: types.offset("css_set.dfl_cgrp")?,
@@ -35,5 +37,44 @@ pub(super) fn describe(types: &KernelTypes<'_>) -> Result<Kernel, EbpfError> {
         signal_group_exit_code: types.offset("signal_struct.group_exit_code")?,
         regs_number: types.offset(number)?,
         regs_original: types.offset(original)?,
+        regs_arguments: arguments(types)?,
+        regs_compat_arguments: compat_arguments(types)?,
+        kn_name: types.offset("kernfs_node.name")?,
+        task_nsproxy: types.offset("task_struct.nsproxy")?,
+        nsproxy_mnt_ns: types.offset("nsproxy.mnt_ns")?,
+        task_filter_count: types.offset("task_struct.seccomp.filter_count")?,
     })
+}
+
+/// Where a 64-bit call's arguments stand when it is entered, and still when a filter has refused it.
+fn arguments(types: &KernelTypes<'_>) -> Result<[u32; 6], EbpfError> {
+    if cfg!(target_arch = "aarch64") {
+        return arm_arguments(types);
+    }
+    let names = ["pt_regs.di", "pt_regs.si", "pt_regs.dx", "pt_regs.r10", "pt_regs.r8", "pt_regs.r9"];
+    offsets(types, names)
+}
+
+/// The same for a 32-bit call.
+fn compat_arguments(types: &KernelTypes<'_>) -> Result<[u32; 6], EbpfError> {
+    if cfg!(target_arch = "aarch64") {
+        return arm_arguments(types);
+    }
+    let names = ["pt_regs.bx", "pt_regs.cx", "pt_regs.dx", "pt_regs.si", "pt_regs.di", "pt_regs.bp"];
+    offsets(types, names)
+}
+
+/// The registers 0 to 5; what the first held is kept apart, for the answer takes its place.
+fn arm_arguments(types: &KernelTypes<'_>) -> Result<[u32; 6], EbpfError> {
+    let registers = types.offset("pt_regs.regs")?;
+    let [_, second, third, fourth, fifth, sixth] = [0, 8, 16, 24, 32, 40].map(|offset| registers + offset);
+    Ok([types.offset("pt_regs.orig_x0")?, second, third, fourth, fifth, sixth])
+}
+
+fn offsets(types: &KernelTypes<'_>, names: [&'static str; 6]) -> Result<[u32; 6], EbpfError> {
+    let mut found = [0; 6];
+    for (place, name) in found.iter_mut().zip(names) {
+        *place = types.offset(name)?;
+    }
+    Ok(found)
 }

@@ -1,7 +1,9 @@
 //! The `ebpf` backend: BPF programs on `sys_enter` and `sys_exit` count what a cgroup, or a process with its
-//! descendants, asks of the kernel.
+//! descendants, asks of the kernel ([`EbpfRecorder`], counters for each CPU), or what many cgroups do ([`Fleet`],
+//! counters that CPUs share).
 //!
-//! The tests of `tests/ebpf` passed on Linux 5.15, 6.1 and 6.18 on x86_64, and on 6.1 on aarch64.
+//! The tests of `tests/ebpf` passed on Linux 6.1 and 6.18 on x86_64, those with container runtimes on 6.18 alone.
+//! Before there were many targets they also passed on 5.15, and on 6.1 on aarch64.
 //!
 //! **Invariant:** only `program.rs` talks to aya's program API. Nothing is pinned: when the recorder dies, the
 //! kernel takes its programs and maps away.
@@ -9,6 +11,7 @@
 mod btf;
 mod cgroup;
 mod error;
+mod fleet;
 mod kernel;
 mod observe;
 mod permission;
@@ -18,4 +21,7 @@ mod sys;
 mod tables;
 
 pub use error::EbpfError;
+pub use fleet::{
+    Born, Class, Condition, ContainerObservations, Fleet, Memory, Refusal, TargetId, Tuple, Tuples,
+};
 pub use recorder::{EbpfRecorder, Watch, probe};

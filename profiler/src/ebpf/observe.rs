@@ -32,7 +32,8 @@ impl Sum {
         self.ok = self.ok.saturating_add(cell.ok);
         self.phases |= cell.phases;
         if cell.errors > 0 {
-            self.add_ending(cell.errno, cell.errors);
+            let errno = if cell.errno == 0 { Cell::SHARED_ERRNO } else { cell.errno };
+            self.add_ending(errno, cell.errors);
         }
     }
 
@@ -55,18 +56,53 @@ impl Counts {
             }
         }
         for entry in tables.rare.iter() {
-            let (Plain(call), Plain(cell)) = entry.map_err(failed(maps::RARE))?;
-            counts.calls.entry(call).or_default().add(&cell);
+            let (Plain(counted), Plain(shared)) = entry.map_err(failed(maps::RARE))?;
+            counts.add_cell(counted.call, &shared.cell);
+            counts.see(counted.call, shared.first);
         }
         for entry in tables.endings.iter() {
             let (Plain(ending), count) = entry.map_err(failed(maps::ENDINGS))?;
-            counts.calls.entry(ending.call).or_default().add_ending(ending.kind, count);
+            counts.add_ending(ending.counted.call, ending.kind, count);
         }
         for entry in tables.first.iter() {
-            let (Plain(call), Plain(first)) = entry.map_err(failed(maps::FIRST))?;
-            counts.calls.entry(call).or_default().first = Some(first);
+            let (Plain(counted), Plain(first)) = entry.map_err(failed(maps::FIRST))?;
+            counts.see(counted.call, first);
         }
         Ok(counts)
+    }
+
+    /// Adds what a cell counted.
+    pub(super) fn add_cell(&mut self, call: Call, cell: &Cell) {
+        self.calls.entry(call).or_default().add(cell);
+    }
+
+    /// Adds calls that ended in one way.
+    pub(super) fn add_ending(&mut self, call: Call, kind: u32, count: u64) {
+        self.calls.entry(call).or_default().add_ending(kind, count);
+    }
+
+    /// Adds what another one counted.
+    pub(super) fn merge(&mut self, other: &Self) {
+        for (call, sum) in &other.calls {
+            let own = self.calls.entry(*call).or_default();
+            own.calls = own.calls.saturating_add(sum.calls);
+            own.ok = own.ok.saturating_add(sum.ok);
+            own.phases |= sum.phases;
+            for (kind, count) in &sum.endings {
+                own.add_ending(*kind, *count);
+            }
+            if let Some(first) = sum.first {
+                self.see(*call, first);
+            }
+        }
+    }
+
+    /// Adds a first sight; the earliest stays.
+    pub(super) fn see(&mut self, call: Call, first: FirstSight) {
+        let sum = self.calls.entry(call).or_default();
+        if sum.first.is_none_or(|known| first.nanoseconds < known.nanoseconds) {
+            sum.first = Some(first);
+        }
     }
 
     /// The rows, and how many calls have no ending although they were entered: those ended unseen, and their
@@ -97,11 +133,7 @@ fn row(call: Call, sum: &Sum, started_ns: u64) -> Option<(Row, u64)> {
         match *kind {
             Ending::IN_FLIGHT => in_flight = *count,
             Ending::NEVER_RETURNED => never_returned = *count,
-            Ending::REFUSED_BY_SIGNAL => _ = refusals.insert(Outcome::Killed, *count),
-            Ending::REFUSED => _ = refusals.insert(Outcome::Ok, *count),
-            kind if kind & Ending::REFUSED != 0 => {
-                refusals.insert(error(kind & !Ending::REFUSED), *count);
-            }
+            kind if kind & Ending::REFUSED != 0 => _ = refusals.insert(refusal(kind), *count),
             errno => _ = outcomes.insert(error(errno), *count),
         }
     }
@@ -130,20 +162,48 @@ fn row(call: Call, sum: &Sum, started_ns: u64) -> Option<(Row, u64)> {
         in_flight,
         never_returned,
         phases: phases(sum.phases),
-        first: trace::FirstSight {
-            after_ms: milliseconds(first.nanoseconds, started_ns),
-            pid: first.process,
-            comm: comm(&first.comm),
-        },
+        first: first_sight(&first, started_ns),
     };
     Some((row, missing))
+}
+
+/// What a filter answered.
+pub(super) fn refusal(kind: u32) -> Outcome {
+    match kind {
+        Ending::REFUSED_BY_SIGNAL => Outcome::Killed,
+        Ending::REFUSED => Outcome::Ok,
+        kind => error(kind & !Ending::REFUSED),
+    }
+}
+
+/// A first sight, with times from `started_ns` on.
+pub(super) fn first_sight(first: &FirstSight, started_ns: u64) -> trace::FirstSight {
+    trace::FirstSight {
+        after_ms: milliseconds(first.nanoseconds, started_ns),
+        pid: first.process,
+        comm: comm(&first.comm),
+    }
 }
 
 fn error(errno: u32) -> Outcome {
     u16::try_from(errno).ok().and_then(Errno::new).map_or(Outcome::Unknown, Outcome::Error)
 }
 
-fn abi(call: Call) -> Option<Abi> {
+/// The call that this number means in this ABI; none for an ABI that this machine does not have.
+pub(super) fn call(abi: Abi, number: u32) -> Option<Call> {
+    let native = Abi::native_of(std::env::consts::ARCH)?;
+    let own = match abi {
+        abi if abi == native => Call::NATIVE,
+        Abi::I386 if native == Abi::X86_64 => Call::COMPAT,
+        Abi::Arm if native == Abi::Aarch64 => Call::COMPAT,
+        Abi::X32 if native == Abi::X86_64 => Call::X32,
+        _ => return None,
+    };
+    Some(Call { number, abi: own })
+}
+
+/// The ABI of a call.
+pub(super) fn abi(call: Call) -> Option<Abi> {
     let native = Abi::native_of(std::env::consts::ARCH)?;
     match (call.abi, native) {
         (Call::NATIVE, native) => Some(native),

@@ -1,14 +1,25 @@
 //! Loading, attaching and detaching the programs: the one file that talks to aya's program API.
 
-use std::{fs, io, os::fd::AsFd};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::fd::{AsFd, OwnedFd},
+};
 
 use aya::{
     Btf, Ebpf, EbpfLoader, Endianness,
+    maps::Map,
     programs::{BtfTracePoint, Iter, Program, ProgramError, tp_btf::BtfTracePointLink},
 };
-use profiler_ebpf::{Kernel, maps};
+use profiler_ebpf::{
+    BLOCK_ROWS, FLEET_ENDINGS, FLEET_FIRST, FLEET_RARE, Kernel, MAX_NURSERIES, MAX_REFUSED, MAX_TARGETS,
+    MAX_TUPLES, MAX_WANTED, MODE_CGROUP, ROWS, maps,
+};
 
-use super::{EbpfError, btf, kernel, sys, tables::Plain};
+use super::{
+    EbpfError, btf, kernel, sys,
+    tables::{Plain, failed},
+};
 
 #[cfg(target_arch = "x86_64")]
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../profiler-ebpf/objects/recorder.x86_64.bpf.o");
@@ -17,7 +28,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../profiler-ebpf/objec
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 static OBJECT: &[u8] = &[];
 
-// SAFETY: `repr(C)`, 22 words without padding, valid for any bytes.
+// SAFETY: `repr(C)`, 40 words without padding, valid for any bytes.
 unsafe impl aya::Pod for Plain<Kernel> {}
 
 /// A hook that the recorder attaches to; programs and tracepoints have the same names.
@@ -28,16 +39,18 @@ pub(super) enum Hook {
     CgroupMkdir,
     CgroupRelease,
     ProcessFork,
+    ProcessExec,
     ProcessExit,
 }
 
 impl Hook {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::SysEnter,
         Self::SysExit,
         Self::CgroupMkdir,
         Self::CgroupRelease,
         Self::ProcessFork,
+        Self::ProcessExec,
         Self::ProcessExit,
     ];
 
@@ -48,6 +61,7 @@ impl Hook {
             Self::CgroupMkdir => "cgroup_mkdir",
             Self::CgroupRelease => "cgroup_release",
             Self::ProcessFork => "sched_process_fork",
+            Self::ProcessExec => "sched_process_exec",
             Self::ProcessExit => "sched_process_exit",
         }
     }
@@ -71,6 +85,47 @@ impl Walk {
     }
 }
 
+/// Maps that are of another size for many targets than for one.
+const FLEET_SIZES: [(&str, u32); 16] = [
+    // Counted per CPU for one target only.
+    (maps::CELLS, 1),
+    (maps::RARE, FLEET_RARE),
+    (maps::ENDINGS, FLEET_ENDINGS),
+    (maps::FIRST, FLEET_FIRST),
+    (maps::BLOCKS, BLOCK_ROWS),
+    (maps::OPEN, MAX_TARGETS),
+    (maps::TARGETS, MAX_TARGETS),
+    (maps::FREE, MAX_TARGETS),
+    (maps::NEWS, MAX_TARGETS),
+    (maps::WANTED, MAX_WANTED),
+    (maps::NURSERIES, MAX_NURSERIES),
+    (maps::REFUSED, MAX_REFUSED),
+    (maps::MASKS, ROWS),
+    (maps::TUPLES, MAX_TUPLES),
+    (maps::WIDTHS, MAX_TUPLES),
+    (maps::SLOTS, profiler_ebpf::SLOT_COUNT),
+];
+
+/// What the programs are loaded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// One target: [`profiler_ebpf::MODE_CGROUP`] or [`profiler_ebpf::MODE_PROCESS`].
+    One(u32),
+    /// Many targets; whether what a container runtime does is told apart.
+    Fleet { stages: bool },
+}
+
+impl Purpose {
+    fn tell(self, kernel: Kernel) -> Kernel {
+        match self {
+            Self::One(mode) => Kernel { mode, ..kernel },
+            Self::Fleet { stages } => {
+                Kernel { mode: MODE_CGROUP, fleet: 1, stages: u32::from(stages), ..kernel }
+            }
+        }
+    }
+}
+
 /// The loaded programs and what is attached.
 pub(super) struct Programs {
     ebpf: Ebpf,
@@ -79,17 +134,23 @@ pub(super) struct Programs {
 
 impl Programs {
     /// Loads object and programs; attaches nothing.
-    pub(super) fn load(mode: u32) -> Result<Self, EbpfError> {
+    pub(super) fn load(purpose: Purpose) -> Result<Self, EbpfError> {
         if OBJECT.is_empty() {
             return Err(EbpfError::Architecture(std::env::consts::ARCH));
         }
         let bytes = fs::read(btf::VMLINUX).map_err(EbpfError::Btf)?;
         let types = btf::KernelTypes::parse(&bytes)?;
-        let told = Plain(Kernel { mode, ..kernel::describe(&types)? });
+        let told = Plain(purpose.tell(kernel::describe(&types)?));
         drop(types);
         let types = Btf::parse(&bytes, Endianness::default())
             .map_err(|error| EbpfError::BtfFormat(error.to_string()))?;
-        let mut ebpf = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        if matches!(purpose, Purpose::Fleet { .. }) {
+            for (map, entries) in FLEET_SIZES {
+                loader.map_max_entries(map, entries);
+            }
+        }
+        let mut ebpf = loader
             // The program has no relocations of types: offsets are told to it.
             .btf(None)
             // Task storage.
@@ -99,11 +160,11 @@ impl Programs {
             .map_err(refused_load)?;
         for hook in Hook::ALL {
             let program: &mut BtfTracePoint = find(&mut ebpf, hook.name())?;
-            program.load(hook.name(), &types).map_err(refused(hook.name()))?;
+            again(|| program.load(hook.name(), &types)).map_err(refused(hook.name()))?;
         }
         for walk in Walk::ALL {
             let program: &mut Iter = find(&mut ebpf, walk.name())?;
-            program.load("task", &types).map_err(refused(walk.name()))?;
+            again(|| program.load("task", &types)).map_err(refused(walk.name()))?;
         }
         Ok(Self { ebpf, attached: Vec::new() })
     }
@@ -111,6 +172,24 @@ impl Programs {
     /// The object, to take its maps.
     pub(super) const fn object(&mut self) -> &mut Ebpf {
         &mut self.ebpf
+    }
+
+    /// Descriptors of the object's maps, by name; to be asked for before the maps are taken.
+    pub(super) fn map_descriptors(&self) -> Result<BTreeMap<String, OwnedFd>, EbpfError> {
+        let mut found = BTreeMap::new();
+        for (name, map) in self.ebpf.maps() {
+            let (Map::Array(data)
+            | Map::HashMap(data)
+            | Map::PerCpuArray(data)
+            | Map::Queue(data)
+            | Map::Unsupported(data)) = map
+            else {
+                continue;
+            };
+            let descriptor = data.fd().as_fd().try_clone_to_owned();
+            found.insert(name.to_owned(), descriptor.map_err(failed("maps"))?);
+        }
+        Ok(found)
     }
 
     /// Attaches a program to its hook.
@@ -153,6 +232,23 @@ impl Programs {
         }
         Ok(missed)
     }
+}
+
+/// Loads a program again when a signal came meanwhile: the kernel's verifier gives up with EAGAIN then.
+/// <https://github.com/torvalds/linux/blob/v6.18/kernel/bpf/verifier.c>
+fn again(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+    let mut result = load();
+    for _ in 0..10 {
+        match &result {
+            Err(ProgramError::LoadError { io_error, .. })
+                if io_error.raw_os_error() == Some(libc::EAGAIN) =>
+            {
+                result = load();
+            }
+            _ => break,
+        }
+    }
+    result
 }
 
 fn find<'a, T>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T, EbpfError>

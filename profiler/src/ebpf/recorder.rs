@@ -6,14 +6,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use profiler_ebpf::{MAX_CGROUPS, MODE_CGROUP, MODE_PROCESS, SLOT_COUNT, TaskState, maps};
+use profiler_ebpf::{
+    FirstSight, MAX_CGROUPS, MODE_CGROUP, MODE_PROCESS, Member, SLOT_COUNT, TaskState, maps, slot,
+};
 use trace::PhaseName;
 
 use super::{
     EbpfError, cgroup,
     observe::{self, Counts},
     permission,
-    program::{Hook, Programs, Walk},
+    program::{Hook, Programs, Purpose, Walk},
     sys,
     tables::{Plain, Tables, failed},
 };
@@ -42,7 +44,7 @@ pub struct EbpfRecorder {
 /// What is missing: a capability, the kernel's type information, a kernel that is new enough.
 pub fn probe() -> Result<(), EbpfError> {
     permission::check()?;
-    Programs::load(MODE_CGROUP).map(drop)
+    Programs::load(Purpose::One(MODE_CGROUP)).map(drop)
 }
 
 impl EbpfRecorder {
@@ -63,14 +65,14 @@ impl EbpfRecorder {
             }
             Watch::Process(_) => MODE_PROCESS,
         };
-        let mut programs = Programs::load(mode)?;
+        let mut programs = Programs::load(Purpose::One(mode))?;
         let mut tables = Tables::take(programs.object())?;
         // What makes new members is watched before the present ones are looked up, so that none falls between.
         match watch {
             Watch::Cgroup(directory) => {
                 programs.attach(Hook::CgroupMkdir)?;
                 programs.attach(Hook::CgroupRelease)?;
-                follow_cgroups(&mut tables, directory)?;
+                follow_cgroups(&mut tables, directory, 0)?;
                 programs.attach(Hook::ProcessFork)?;
             }
             Watch::Process(pid) => {
@@ -111,19 +113,21 @@ impl EbpfRecorder {
 
     fn glance(&self) -> Result<Progress, EbpfError> {
         let mut progress = Progress::default();
-        for entry in self.tables.first.iter() {
-            let (Plain(call), Plain(first)) = entry.map_err(failed(maps::FIRST))?;
+        let mut seen = |first: &FirstSight, calls: u64| {
             progress.distinct += 1;
             let after_ms = observe::milliseconds(first.nanoseconds, self.started_ns);
             progress.last_new_ms = progress.last_new_ms.max(after_ms);
-            let calls = match call.row() {
-                Some(row) => {
-                    let cells = self.tables.cells.get(&row, 0).map_err(failed(maps::CELLS))?;
-                    cells.iter().map(|Plain(cell)| cell.calls).sum()
-                }
-                None => self.tables.rare.get(&Plain(call), 0).map_or(0, |Plain(cell)| cell.calls),
-            };
             progress.calls = progress.calls.saturating_add(calls);
+        };
+        for entry in self.tables.first.iter() {
+            let (Plain(counted), Plain(first)) = entry.map_err(failed(maps::FIRST))?;
+            let Some(row) = counted.call.row() else { continue };
+            let cells = self.tables.cells.get(&row, 0).map_err(failed(maps::CELLS))?;
+            seen(&first, cells.iter().map(|Plain(cell)| cell.calls).sum());
+        }
+        for entry in self.tables.rare.iter() {
+            let (_, Plain(shared)) = entry.map_err(failed(maps::RARE))?;
+            seen(&shared.first, shared.cell.calls);
         }
         for entry in self.tables.endings.iter() {
             let (Plain(ending), count) = entry.map_err(failed(maps::ENDINGS))?;
@@ -161,8 +165,8 @@ impl Recorder for EbpfRecorder {
     }
 }
 
-/// Adds the cgroup and all below it, until a look through the tree finds none that is not there yet.
-fn follow_cgroups(tables: &mut Tables, directory: &Path) -> Result<(), EbpfError> {
+/// Adds the cgroup and all below it to a target, until a look through the tree finds none that is not there yet.
+pub(super) fn follow_cgroups(tables: &mut Tables, directory: &Path, index: u32) -> Result<(), EbpfError> {
     let mut known = BTreeSet::new();
     loop {
         let new: Vec<u64> = cgroup::tree(directory)?.into_iter().filter(|id| !known.contains(id)).collect();
@@ -173,10 +177,11 @@ fn follow_cgroups(tables: &mut Tables, directory: &Path) -> Result<(), EbpfError
             if known.len() >= MAX_CGROUPS as usize {
                 return Err(EbpfError::TooManyCgroups { path: directory.to_owned(), max: MAX_CGROUPS });
             }
-            tables.cgroups.insert(id, id, 0).map_err(failed(maps::CGROUPS))?;
+            let member = Member { index, depth: 0 };
+            tables.cgroups.insert(id, Plain(member), 0).map_err(failed(maps::CGROUPS))?;
             // Any id will do for a slot that several share: the others are found in the hash.
-            let slot = (id % u64::from(SLOT_COUNT)) as u32;
-            tables.slots.set(slot, id, 0).map_err(failed(maps::SLOTS))?;
+            let place = (id % u64::from(SLOT_COUNT)) as u32;
+            tables.slots.set(place, slot(id, index), 0).map_err(failed(maps::SLOTS))?;
             known.insert(id);
         }
     }
@@ -190,7 +195,7 @@ fn add_process(tables: &Tables, pid: u32) -> Result<(), EbpfError> {
 }
 
 /// Adds the tasks that are there already, until a look at all tasks finds no new one.
-fn find_present_tasks(programs: &mut Programs, tables: &Tables) -> Result<(), EbpfError> {
+pub(super) fn find_present_tasks(programs: &mut Programs, tables: &Tables) -> Result<(), EbpfError> {
     let mut before = tables.tally()?.seeded;
     loop {
         programs.walk(Walk::Seed)?;

@@ -2,9 +2,12 @@
 
 use aya::{
     Ebpf, Pod,
-    maps::{Array, HashMap, Map, MapData, PerCpuArray},
+    maps::{Array, HashMap, Map, MapData, PerCpuArray, Queue},
 };
-use profiler_ebpf::{Call, Cell, Ending, FirstSight, Tally, maps};
+use profiler_ebpf::{
+    Cell, Counted, Ending, FirstSight, Masks, Member, NAME_LENGTH, Refused, Shared, Tally, Target, Tuple,
+    Width, maps,
+};
 
 use super::EbpfError;
 
@@ -19,15 +22,15 @@ macro_rules! plain {
         unsafe impl Pod for Plain<$shared> {}
     )*};
 }
-plain!(Call, Cell, Ending, FirstSight, Tally);
+plain!(Cell, Counted, Ending, FirstSight, Masks, Member, Refused, Shared, Tally, Target, Tuple, Width);
 
 /// The maps of the program.
 pub(super) struct Tables {
     pub(super) cells: PerCpuArray<MapData, Plain<Cell>>,
-    pub(super) rare: HashMap<MapData, Plain<Call>, Plain<Cell>>,
+    pub(super) rare: HashMap<MapData, Plain<Counted>, Plain<Shared>>,
     pub(super) endings: HashMap<MapData, Plain<Ending>, u64>,
-    pub(super) first: HashMap<MapData, Plain<Call>, Plain<FirstSight>>,
-    pub(super) cgroups: HashMap<MapData, u64, u64>,
+    pub(super) first: HashMap<MapData, Plain<Counted>, Plain<FirstSight>>,
+    pub(super) cgroups: HashMap<MapData, u64, Plain<Member>>,
     pub(super) slots: Array<MapData, u64>,
     pub(super) phase: Array<MapData, u32>,
     pub(super) tally: Array<MapData, Plain<Tally>>,
@@ -56,6 +59,40 @@ impl Tables {
     /// What is counted besides calls.
     pub(super) fn tally(&self) -> Result<Tally, EbpfError> {
         self.tally.get(&0, 0).map(|Plain(tally)| tally).map_err(failed(maps::TALLY))
+    }
+}
+
+/// The maps that only many targets need.
+pub(super) struct FleetTables {
+    pub(super) open: Array<MapData, u64>,
+    pub(super) targets: Array<MapData, Plain<Target>>,
+    pub(super) free: Queue<MapData, u32>,
+    pub(super) news: Queue<MapData, u32>,
+    pub(super) wanted: HashMap<MapData, [u8; NAME_LENGTH], u32>,
+    pub(super) nurseries: HashMap<MapData, u64, u32>,
+    pub(super) refused: HashMap<MapData, Plain<Ending>, Plain<Refused>>,
+    pub(super) masks: Array<MapData, Plain<Masks>>,
+    pub(super) tuples: HashMap<MapData, Plain<Tuple>, u64>,
+    pub(super) widths: HashMap<MapData, Plain<Counted>, Plain<Width>>,
+    pub(super) capturing: Array<MapData, u32>,
+}
+
+impl FleetTables {
+    /// Takes the maps out of the loaded object.
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, EbpfError> {
+        Ok(Self {
+            open: take(ebpf, maps::OPEN)?,
+            targets: take(ebpf, maps::TARGETS)?,
+            free: take(ebpf, maps::FREE)?,
+            news: take(ebpf, maps::NEWS)?,
+            wanted: take(ebpf, maps::WANTED)?,
+            nurseries: take(ebpf, maps::NURSERIES)?,
+            refused: take(ebpf, maps::REFUSED)?,
+            masks: take(ebpf, maps::MASKS)?,
+            tuples: take(ebpf, maps::TUPLES)?,
+            widths: take(ebpf, maps::WIDTHS)?,
+            capturing: take(ebpf, maps::CAPTURING)?,
+        })
     }
 }
 

@@ -17,6 +17,8 @@ mod bounds;
 mod counting;
 mod errors;
 mod filters;
+mod fleet;
 mod following;
+mod stages;
 mod support;
 mod workload;

@@ -25,6 +25,8 @@ fn part() {
         "nested" => nested(),
         "compat" => compat(),
         "refused" => refused(),
+        "refused-arguments" => refused_arguments(),
+        "arguments" => arguments(),
         "already-refused" => already_refused(),
         "many-errors" => many_errors(),
         "many-numbers" => many_numbers(),
@@ -312,6 +314,50 @@ fn refused() {
         }
     });
     assert_eq!(reap(child) & 0x7f, libc::SIGSYS);
+}
+
+/// Refused calls with arguments: of 64-bit code, and of 32-bit code.
+fn refused_arguments() {
+    gate();
+    handle(libc::SIGSYS);
+    filter(&[
+        (libc::SYS_getppid, ERRNO | 1),
+        (libc::SYS_getuid, ERRNO),
+        (libc::SYS_getgid, TRAP),
+        // 132 is i386's getpgid; the filter does not look at the ABI.
+        (132, ERRNO | 1),
+    ]);
+    for (number, times) in [(libc::SYS_getppid, 5), (libc::SYS_getuid, 3), (libc::SYS_getgid, 2)] {
+        for _ in 0..times {
+            // SAFETY: the filter answers.
+            unsafe { libc::syscall(number, 0x1111_2222_3333_4444u64, 2, 3, 4, 5, 6) };
+        }
+    }
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: i386's getpgid, which the filter answers; rbx and rbp are put back.
+    unsafe {
+        std::arch::asm!(
+            "push rbx", "push rbp", "mov ebx, 11", "mov ebp, 16", "int 0x80", "pop rbp", "pop rbx",
+            inlateout("rax") 132i64 => _,
+            in("rcx") 12, in("rdx") 13, in("rsi") 14, in("rdi") 15,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+    }
+}
+
+/// Calls whose arguments are alike but for some bits, and calls of which each has others.
+fn arguments() {
+    gate();
+    for index in 0..30u64 {
+        // SAFETY: the kernel does not look at the arguments.
+        unsafe { libc::syscall(libc::SYS_getppid, index << 8 | 2, index, 7u64) };
+    }
+    // SAFETY: as above.
+    unsafe { libc::syscall(libc::SYS_getppid, 3u64, 1u64, 7u64) };
+    for index in 0..300u64 {
+        // SAFETY: as above.
+        unsafe { libc::syscall(libc::SYS_getuid, index << 40) };
+    }
 }
 
 /// Like a container under a default profile: the filter is on before anybody records.

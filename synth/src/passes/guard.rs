@@ -3,13 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trace::Trace;
-
 use crate::{
+    arguments,
     clause::{Clause, simplify},
     evidence::Reason,
     finding::Finding,
-    knowledge,
+    passes::observe::Observed,
     profile::{Action, Profile},
     rules::{Clauses, Rules},
     synthesize::SynthError,
@@ -25,9 +24,13 @@ const MAX_CLAUSES: usize = 256;
 ///
 /// # Errors
 /// The ceiling allows by default, so that it bounds nothing, or needs too many conditions.
-pub(crate) fn guard(mut rules: Rules, ceiling: Option<&Profile>, trace: &Trace) -> Result<Rules, SynthError> {
+pub(crate) fn guard(
+    mut rules: Rules,
+    ceiling: Option<&Profile>,
+    seen: Observed<'_>,
+) -> Result<Rules, SynthError> {
     if rules.allowed.remove(NEVER).is_some() {
-        let (calls, _) = calls(trace, NEVER);
+        let (calls, _) = calls(seen, NEVER);
         rules.findings.insert(Finding::AnsweredEnosys { syscall: NEVER.to_owned(), calls });
     }
     let Some(ceiling) = ceiling else { return Ok(rules) };
@@ -46,7 +49,7 @@ pub(crate) fn guard(mut rules: Rules, ceiling: Option<&Profile>, trace: &Trace) 
         }
         let observed = clauses.values().flatten().any(|reason| reason.observed_abi().is_some());
         if bounded.is_empty() {
-            let (calls, succeeded) = calls(trace, &name);
+            let (calls, succeeded) = calls(seen, &name);
             rules.findings.insert(if observed {
                 Finding::AboveCeiling { syscall: name, calls, succeeded }
             } else {
@@ -71,7 +74,7 @@ fn allowed(ceiling: &Profile) -> BTreeMap<&str, BTreeSet<Clause>> {
     let mut allowed: BTreeMap<&str, BTreeSet<Clause>> = BTreeMap::new();
     for entry in ceiling.syscalls.iter().filter(|entry| entry.action.executes()) {
         for name in &entry.names {
-            let narrow = |index| knowledge::is_narrow(name, index);
+            let narrow = |index| arguments::is_narrow(name, index);
             allowed.entry(name).or_default().extend(Clause::of_entry(&entry.args, narrow));
         }
     }
@@ -97,7 +100,7 @@ fn intersect(clauses: &Clauses, bounds: &BTreeSet<Clause>) -> Clauses {
 }
 
 /// How often a call was made, in all ABIs, and whether it succeeded.
-fn calls(trace: &Trace, name: &str) -> (u64, bool) {
-    let rows = || trace.syscalls.iter().filter(|row| row.name == name);
+fn calls(seen: Observed<'_>, name: &str) -> (u64, bool) {
+    let rows = || seen.rows().filter(|row| row.name == name);
     (rows().map(|row| row.calls).fold(0, u64::saturating_add), rows().any(trace::Row::succeeded))
 }

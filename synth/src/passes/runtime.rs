@@ -3,47 +3,57 @@
 
 use std::collections::BTreeSet;
 
-use trace::Abi;
+use trace::{Abi, FilterMoment, SyscallName, Trace};
 
 use crate::{
     clause::Clause,
     evidence::Reason,
-    knowledge::{self, RuntimeTable},
     rules::Rules,
-    synthesize::Runtime,
+    runtime_table::{Chosen, RuntimeTable, choose},
+    synthesize::{Options, Runtime},
 };
 
-/// Adds the calls of the tables chosen.
-pub(crate) fn runtime(mut rules: Rules, tables: &[&RuntimeTable], abis: &BTreeSet<Abi>) -> Rules {
-    for table in tables {
-        let reason = Reason::Runtime { runtime: label(table) };
-        for name in table.need.iter().flat_map(|need| need.names.iter()) {
-            if abis.iter().any(|abi| abi.number(name).is_some()) {
-                rules.allow(name, Clause::default(), reason.clone());
-            }
+/// Adds the calls of the tables chosen, and those that the runtime made in this trace under a filter.
+pub(crate) fn runtime(
+    mut rules: Rules,
+    options: &Options,
+    chosen: &Chosen<'_>,
+    trace: &Trace,
+    abis: &BTreeSet<Abi>,
+) -> Rules {
+    if options.runtime == Runtime::None {
+        return rules;
+    }
+    for (label, table) in &chosen.tables {
+        let reason = Reason::Runtime { runtime: label.clone() };
+        for name in table.names().filter(|name| abis.iter().any(|abi| abi.number(name).is_some())) {
+            rules.allow(name, Clause::default(), reason.clone());
+        }
+    }
+    // Without a filter the moment is a guess, and a few of the calls come before it.
+    let seen = trace.runtime.iter().filter(|runtime| runtime.filter == FilterMoment::Loaded);
+    for row in seen.flat_map(|runtime| &runtime.start).filter(|row| row.calls > 0) {
+        let is_named = matches!(row.abi.name(row.number), SyscallName::Known(_));
+        if is_named && abis.contains(&row.abi) {
+            let reason = Reason::RuntimeSeen { abi: row.abi, calls: row.calls, runs: row.runs };
+            rules.allow(&row.name, Clause::default(), reason);
         }
     }
     rules
 }
 
-/// The runtime with its version: `runc 1.1.5`.
-pub(crate) fn label(table: &RuntimeTable) -> String {
-    format!("{} {}", table.runtime, table.version)
+/// The tables to use: the one that was given, or those of the runtime that was asked for or recorded.
+pub(crate) fn tables<'a>(options: &'a Options, recorded: Option<&str>) -> Chosen<'a> {
+    let named = |name| choose(name, recorded, &options.measured);
+    match &options.runtime {
+        Runtime::None => Chosen::default(),
+        Runtime::Table(table) => Chosen { tables: vec![(given(table), table)], ..Chosen::default() },
+        Runtime::Runc => named(Some("runc")),
+        Runtime::Crun => named(Some("crun")),
+        Runtime::Auto => named(None),
+    }
 }
 
-/// The tables to use: of the runtime asked for, or of the one that the trace names, or all.
-pub(crate) fn tables(choice: Runtime, recorded: Option<&str>) -> Vec<&'static RuntimeTable> {
-    let of = |name: &str| knowledge::runtimes().into_iter().filter(|table| table.runtime == name).collect();
-    match choice {
-        Runtime::None => Vec::new(),
-        Runtime::Runc => of("runc"),
-        Runtime::Crun => of("crun"),
-        Runtime::Auto => {
-            let named = recorded.and_then(|runtime| {
-                // "crun" does not contain "runc".
-                ["runc", "crun"].into_iter().find(|name| runtime.contains(name))
-            });
-            named.map_or_else(|| knowledge::runtimes().to_vec(), of)
-        }
-    }
+fn given(table: &RuntimeTable) -> String {
+    format!("{}, given", table.label())
 }

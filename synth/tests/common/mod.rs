@@ -45,16 +45,8 @@ pub(crate) fn trace(rows: impl IntoIterator<Item = Row>) -> Trace {
         duration_ms: 5,
         perturbations: Vec::new(),
     };
-    let target = Target {
-        kind: TargetKind::Command,
-        command: vec!["server".to_owned()],
-        cgroup: None,
-        pid: None,
-        exit_code: Some(0),
-        image: None,
-        runtime: None,
-        gpu_driver: None,
-    };
+    let target =
+        Target { command: vec!["server".to_owned()], exit_code: Some(0), ..Target::new(TargetKind::Command) };
     let mut trace = Trace::new(recorder, target);
     trace.complete = true;
     trace.syscalls = rows.into_iter().collect();

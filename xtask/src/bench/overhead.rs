@@ -29,6 +29,10 @@ pub(crate) struct Options {
 const RECORDED: f64 = 2.0;
 /// A process that is not recorded pays at most this.
 const FOREIGN: f64 = 1.3;
+/// How many targets the recording of many has.
+const TARGETS: usize = 200;
+/// How many targets memory is measured for, and how much it may be with 256 possible CPUs, in KiB.
+const MEMORY: (u64, u64) = (1000, 64 * 1024);
 /// A recorded process pays less than this, as a ratio to an empty program on `sys_enter` alone.
 const RECORDED_TO_ENTER: f64 = 3.5;
 
@@ -43,7 +47,18 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         bench.round(&mut table)?;
     }
     table.print(options.rounds.max(1))?;
-    if options.check { table.check() } else { Ok(()) }
+    let memory = bench.memory()?;
+    if options.check {
+        if memory > MEMORY.1 {
+            bail!(
+                "recording {} targets takes {memory} KiB with 256 possible CPUs, more than {}",
+                MEMORY.0,
+                MEMORY.1
+            );
+        }
+        table.check()?;
+    }
+    Ok(())
 }
 
 /// The middle one of the values.
@@ -60,6 +75,8 @@ struct Table {
     enter: Vec<f64>,
     recorded: Vec<f64>,
     foreign: Vec<f64>,
+    fleet_recorded: Vec<f64>,
+    fleet_foreign: Vec<f64>,
     strace: Vec<f64>,
     notify: Vec<f64>,
 }
@@ -74,6 +91,7 @@ struct Bench {
     // Last: a cgroup can be removed when its worker is gone.
     recorded: Cgroup,
     _foreign: Cgroup,
+    fleet: Vec<Cgroup>,
 }
 
 impl Bench {
@@ -87,6 +105,8 @@ impl Bench {
         }
         let release = system::target()?.join("release");
         let (recorded, foreign) = (Cgroup::make("recorded")?, Cgroup::make("foreign")?);
+        let fleet: Vec<Cgroup> =
+            (1..TARGETS).map(|index| Cgroup::make(&format!("fleet-{index}"))).collect::<Result<_, _>>()?;
         let own = std::env::current_exe().context("this program's own path cannot be had")?;
         let mut plain = Command::new(&own);
         plain.args(["bench", "worker"]);
@@ -118,6 +138,7 @@ impl Bench {
             notify,
             recorded,
             _foreign: foreign,
+            fleet,
         })
     }
 
@@ -135,6 +156,12 @@ impl Bench {
         table.recorded.push(self.inside.measure()?);
         table.foreign.push(self.outside.measure()?);
         drop(held);
+        let mut directories = vec!["fleet".to_owned(), directory];
+        directories.extend(self.fleet.iter().map(|cgroup| cgroup.path.display().to_string()));
+        let held = self.hold(&directories.iter().map(String::as_str).collect::<Vec<_>>())?;
+        table.fleet_recorded.push(self.inside.measure()?);
+        table.fleet_foreign.push(self.outside.measure()?);
+        drop(held);
         if self.strace {
             let held = Held::strace(self.inside.child.id())?;
             table.strace.push(self.inside.measure()?);
@@ -144,6 +171,31 @@ impl Bench {
             table.notify.push(worker.measure()?);
         }
         Ok(())
+    }
+
+    /// The memory that recording many targets takes, in KiB with 256 possible CPUs; prints it.
+    #[expect(clippy::print_stdout, reason = "a part of the result")]
+    fn memory(&self) -> anyhow::Result<u64> {
+        let (targets, limit) = MEMORY;
+        let directory = Cgroup::make("memory")?;
+        let mut command = Command::new(&self.hold);
+        command.arg("memory").arg(&directory.path).arg(targets.to_string());
+        let output = command.stderr(Stdio::inherit()).output().context("could not start `hold`")?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let numbers: Vec<u64> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let [resident, here, many, lost] = numbers.as_slice() else {
+            bail!("`{}` failed with {}", system::show(&command), output.status);
+        };
+        let all = resident + many;
+        println!(
+            "\nmemory for {targets} targets: {resident} KiB of the process, {here} KiB of maps here, {many} KiB with \
+             256 possible CPUs; together {all} KiB, at most {limit}: {}; targets with losses: {lost}",
+            if all <= limit { "yes" } else { "no" }
+        );
+        if *lost > 0 {
+            bail!("{lost} of {targets} recordings lost something");
+        }
+        Ok(all)
     }
 
     fn hold(&self, arguments: &[&str]) -> anyhow::Result<Held> {
@@ -297,6 +349,8 @@ impl Table {
             ("an empty program on sys_enter", "everybody", &self.enter),
             ("seccomp-learn, ebpf", "recorded", &self.recorded),
             ("seccomp-learn, ebpf", "foreign", &self.foreign),
+            ("seccomp-learn, ebpf, 200 targets", "recorded", &self.fleet_recorded),
+            ("seccomp-learn, ebpf, 200 targets", "foreign", &self.fleet_foreign),
             ("seccomp-learn, notify", "recorded", &self.notify),
             ("strace -f", "traced", &self.strace),
         ];
@@ -317,13 +371,23 @@ impl Table {
     }
 
     /// What the design promises: the name, the measured ratio, the limit.
-    fn targets(&self) -> [(&'static str, f64, f64); 3] {
+    fn targets(&self) -> [(&'static str, f64, f64); 5] {
         let (both, enter) = (self.added(&self.both), self.added(&self.enter));
         let (recorded, foreign) = (self.added(&self.recorded), self.added(&self.foreign));
         [
             ("a recorded process, to empty programs on both hooks", recorded / both, RECORDED),
             ("a foreign process, to empty programs on both hooks", foreign / both, FOREIGN),
             ("a recorded process, to an empty sys_enter alone", recorded / enter, RECORDED_TO_ENTER),
+            (
+                "a recorded process of many targets, to empty programs",
+                self.added(&self.fleet_recorded) / both,
+                RECORDED,
+            ),
+            (
+                "a foreign process beside many targets, to empty programs",
+                self.added(&self.fleet_foreign) / both,
+                FOREIGN,
+            ),
         ]
     }
 
@@ -349,10 +413,12 @@ mod tests {
             enter: vec![150.0],
             recorded: vec![250.0],
             foreign: vec![240.0],
+            fleet_recorded: vec![290.0],
+            fleet_foreign: vec![120.0],
             ..Table::default()
         };
         let ratios = table.targets().map(|(_, ratio, _)| ratio);
-        assert_eq!(ratios, [1.5, 1.4, 3.0]);
+        assert_eq!(ratios, [1.5, 1.4, 3.0, 1.9, 0.2]);
         assert!(table.check().unwrap_err().to_string().starts_with("a foreign process"));
     }
 }

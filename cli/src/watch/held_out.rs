@@ -1,0 +1,87 @@
+//! Where runs that were watched from start to stop are written down.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use harness::{HeldOut, HeldOutRun, Tally};
+use trace::Digest;
+
+use crate::{
+    folder, input,
+    output::{Output, read},
+};
+
+/// The held-out runs of a workload folder.
+pub(crate) const HELD_OUT: &str = "heldout.json";
+
+/// Where they go, and what they are about.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    path: Option<PathBuf>,
+    /// The profile of the workload folder, and the image that it was learned from.
+    about: Option<(Digest, Option<Digest>)>,
+}
+
+impl Ledger {
+    /// Makes sure, before any work is done, that a run can be added.
+    pub(super) fn open(folder: Option<&Path>, file: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(folder) = folder else {
+            let ledger = Self { path: file.map(Path::to_owned), about: None };
+            ledger.check()?;
+            return Ok(ledger);
+        };
+        if !folder.join(folder::PROFILE).exists() {
+            bail!(
+                "`{}` is no workload folder with a profile; make one with `learn -o`, or name a file with `--evidence`",
+                folder.display()
+            );
+        }
+        let image = input::evidence(folder)?.and_then(|evidence| evidence.workload.image);
+        let about = Some((input::profile(folder)?.digest(), image));
+        let ledger = Self { path: Some(folder.join(HELD_OUT)), about };
+        ledger.check()?;
+        Ok(ledger)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        if let Some(path) = &self.path {
+            Output::prepare(path)?;
+            self.read()?;
+        }
+        Ok(())
+    }
+
+    fn read(&self) -> anyhow::Result<HeldOut> {
+        match &self.path {
+            Some(path) if path.exists() => {
+                let list = HeldOut::read(&read(path)?);
+                list.with_context(|| format!("cannot read `{}`", path.display()))
+            }
+            _ => Ok(HeldOut::default()),
+        }
+    }
+
+    /// Adds a run, in one step: what others wrote meanwhile stays.
+    pub(super) fn add(&self, run: HeldOutRun) -> anyhow::Result<()> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let mut list = self.read()?;
+        list.add(run);
+        Output::prepare(path)?.write(list.to_json().as_bytes())
+    }
+
+    /// Where the runs are written, and how those about this profile and image went: of a workload folder its own, of a
+    /// file those that were asked about last.
+    pub(super) fn tally(
+        &self,
+        about: Option<(Digest, Option<Digest>)>,
+    ) -> anyhow::Result<Option<(PathBuf, Tally)>> {
+        let Some(path) = &self.path else { return Ok(None) };
+        let Some((profile, image)) = self.about.or(about) else { return Ok(None) };
+        Ok(Some((path.clone(), self.read()?.tally(profile, image))))
+    }
+
+    /// The profile of the workload folder.
+    pub(super) fn profile(&self) -> Option<Digest> {
+        self.about.map(|(profile, _)| profile)
+    }
+}
