@@ -5,6 +5,7 @@
 
 pub mod cgroup;
 pub mod cli;
+pub mod engines;
 pub mod programs;
 pub mod strace;
 

@@ -87,7 +87,7 @@ fn traces_that_cannot_be_trusted() {
     try_one("", "the file is empty");
     try_one(&good[..good.len() / 2], "truncated");
     try_one(&good.replacen("\"calls\": 1", "\"calls\": 2", 1), "changed after it was recorded");
-    try_one(&good.replacen("\"version\": \"1.0\"", "\"version\": \"2.0\"", 1), "newer");
+    try_one(&good.replacen("\"version\": \"1.1\"", "\"version\": \"2.0\"", 1), "newer");
     try_one(&good.replacen("\"runs\": 1,", "\"runs\": 1, \"hue\": 2,", 1), "unknown field `hue`");
     try_one("{\"defaultAction\": \"SCMP_ACT_ERRNO\"}", "not a trace");
     refused(&["synth", "/no/such/trace.json"], 2, "`/no/such/trace.json`");

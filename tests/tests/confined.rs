@@ -56,7 +56,7 @@ fn an_earlier_filter_is_seen_with_what_it_refused() {
     };
     assert_eq!(answer("getpriority"), [Outcome::Error(Errno::new(13).unwrap())]);
     assert_eq!(answer("getsid"), [Outcome::Error(Errno::ENOSYS)]);
-    assert!(finished.stderr.contains("it refused getsid (1), getpriority (1)"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("it refused getpriority (1), getsid (1)"), "{}", finished.stderr);
     // What was only ever refused is not needed, and is said.
     let profile = folder.path().join("p.json");
     let trace_file = folder.path().join("trace.json");

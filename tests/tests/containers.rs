@@ -1,8 +1,7 @@
-//! The demo service's profile, learned from a bare command, under Docker and under Podman with runc: as an
-//! unprivileged user with nothing left to it, and as the engine's own defaults have it.
+//! The demo service in containers. Its profile, learned from a bare command, holds under Docker and under Podman: as
+//! an unprivileged user with nothing left to it, and as the engine's own defaults have it. Learned in the container,
+//! it holds there for twenty starts.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a failure here is a test's failure")]
-
-mod engine;
 
 use std::{
     fs,
@@ -12,8 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use engine::{Daemon, Engine, good, text};
-use seccomp_learn_tests::{cache, cli, programs::free_port, require};
+use seccomp_learn_tests::{
+    cache, cli,
+    engines::{Docker, Engine, Image, Podman, good, text},
+    programs::free_port,
+    require,
+};
 use trace::Abi;
 
 /// What the tests share: made once, by whoever comes first.
@@ -25,6 +28,7 @@ const HARDENED: &[&str] =
 const AS_IT_COMES: &[&str] = &[];
 
 const COMMAND: [&str; 4] = ["python3", "/opt/inference/service.py", "--model", "/opt/inference/model.onnx"];
+const IMAGE: &str = "localhost/seccomp-learn-inference:test";
 const PACKAGES: &str = "PYTHONPATH=/opt/inference/packages";
 
 struct Demo {
@@ -85,18 +89,14 @@ impl Demo {
     }
 
     /// Starts the service in a container, drives it, and stops it.
-    fn serves(&self, engine: &Engine, confinement: &[&str], seccomp: Option<&Path>) {
+    fn serves(&self, engine: &Engine, image: &[&str], confinement: &[&str]) {
         let port = free_port();
-        let name = format!("seccomp-learn-{}-{port}", std::process::id());
-        let mut run = engine.command();
-        run.args(["run", "--detach", "--name", &name, "--network", "host", "--env", PACKAGES])
-            .args(confinement);
-        if let Some(profile) = seccomp {
-            run.args(["--security-opt", &format!("seccomp={}", profile.display())]);
-        }
-        run.args(engine.run).args(&engine.image).args(COMMAND).args(["--port", &port.to_string()]);
-        good(&mut run);
-        let container = Container { engine, name };
+        let container = engine.container(&port.to_string());
+        let port_text = port.to_string();
+        let mut run = engine.command(["run", "--detach", "--name", &container.name]);
+        run.args(&engine.run).args(["--env", PACKAGES]).args(confinement);
+        run.args(["--security-opt", &format!("seccomp={}", self.profile.display())]);
+        good(run.args(image).args(COMMAND).args(["--port", &port_text]));
         let start = Instant::now();
         while !self.client(port, "ready").status.success() {
             let running = container.inspect("{{.State.Running}}");
@@ -113,8 +113,7 @@ impl Demo {
             let output = self.client(port, action);
             assert!(output.status.success(), "{action}: {}\n{}", text(&output), container.logs());
         }
-        let status =
-            fs::read_to_string(format!("/proc/{}/status", container.inspect("{{.State.Pid}}"))).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", container.pid())).unwrap();
         let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
         assert_eq!(field("Seccomp:"), "2", "the filter is not loaded");
         if confinement == HARDENED {
@@ -123,24 +122,53 @@ impl Demo {
             assert!(field("Uid:").starts_with("1000"));
         }
         // An exec probe enters the container anew, through the runtime and under the same profile.
-        good(engine.command().args(["exec", &container.name, "python3", "-c", "pass"]));
-        good(engine.command().args(["stop", "--time", "30", &container.name]));
+        good(&mut engine.command(["exec", &container.name, "python3", "-c", "pass"]));
+        good(&mut engine.command(["stop", "--time", "30", &container.name]));
         assert_eq!(container.inspect("{{.State.ExitCode}}"), "0", "{}", container.logs());
     }
 
+    /// Learns the profile in a hardened container, and proves it by twenty starts.
+    fn learns(&self, engine: &Engine, image: &[&str]) {
+        let folder = tempfile::tempdir().unwrap();
+        let learned = folder.path().join("learned");
+        let port = free_port();
+        let call = |action: &str| {
+            format!("{} -B {} http://127.0.0.1:{port} {action}", self.python.display(), self.client.display())
+        };
+        let [options @ .., image] = image else { panic!("no image") };
+        let mut learn = cli::seccomp_learn(["learn", "--runs", "20", "-o"]);
+        learn.arg(&learned).args(engine.starting()).args(["--image", image]);
+        let options = options.iter().chain(HARDENED).chain(&["--tmpfs=/tmp", "--env", PACKAGES]);
+        learn.args(options.map(|option| format!("--run-option={option}")));
+        learn.args(["--ready", &call("ready"), "--exercise", &call("exercise")]);
+        learn.args(["--health-cmd", &call("health"), "--"]).args(COMMAND).args(["--port", &port.to_string()]);
+        let start = Instant::now();
+        let said = text(&good(&mut learn));
+        println!("learned and started twenty times in {:?}", start.elapsed());
+        let report = fs::read_to_string(learned.join("report.md")).unwrap();
+        assert!(report.contains("refused 0 calls in 20 confined starts"), "{report}\n{said}");
+        let traces = fs::read_dir(learned.join("traces")).unwrap().map(|entry| entry.unwrap().path());
+        for path in traces {
+            let trace = cli::read_trace(&path);
+            let container = trace.target.container.as_ref().unwrap();
+            assert_eq!(container.no_new_privileges, Some(true));
+            assert_eq!(container.user.as_deref(), Some("1000:1000"));
+            assert!(container.attached.before_first_exec_ms.is_some() && !trace.confined, "{container:?}");
+            let names: Vec<&str> = trace.phases.iter().map(|phase| phase.name.as_str()).collect();
+            assert_eq!(names, ["startup", "serving", "shutdown"]);
+        }
+    }
+
     /// The profile is in force: a call it does not list is refused, which the engine's default allows.
-    fn refuses(&self, engine: &Engine) {
+    fn refuses(&self, engine: &Engine, image: &[&str]) {
         let profile = fs::read_to_string(&self.profile).unwrap();
         assert!(
             !profile.contains("\"getpriority\""),
             "the service asks for its priority now: choose another call"
         );
         let ask = |security: &[String]| {
-            let mut run = engine.command();
-            run.args(["run", "--rm", "--network", "none"])
-                .args(security)
-                .args(engine.run)
-                .args(&engine.image);
+            let mut run = engine.command(["run", "--rm"]);
+            run.args(&engine.run).args(security).args(image);
             run.args(["python3", "-c", "import os; print(os.getpriority(os.PRIO_PROCESS, 0))"])
                 .output()
                 .unwrap()
@@ -149,30 +177,6 @@ impl Demo {
         assert!(by_default.status.success(), "{}", text(&by_default));
         let confined = ask(&["--security-opt".to_owned(), format!("seccomp={}", self.profile.display())]);
         assert!(text(&confined).contains("PermissionError: [Errno 1]"), "{}", text(&confined));
-    }
-}
-
-/// A container that goes away with its test.
-struct Container<'a> {
-    engine: &'a Engine,
-    name: String,
-}
-
-impl Container<'_> {
-    fn inspect(&self, format: &str) -> String {
-        let output =
-            self.engine.command().args(["inspect", "--format", format, &self.name]).output().unwrap();
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    }
-
-    fn logs(&self) -> String {
-        text(&self.engine.command().args(["logs", &self.name]).output().unwrap())
-    }
-}
-
-impl Drop for Container<'_> {
-    fn drop(&mut self) {
-        let _ = self.engine.command().args(["rm", "--force", &self.name]).output();
     }
 }
 
@@ -191,26 +195,33 @@ fn blocks_as_many_known_attacks_as_dockers_default() {
 fn serves_under_docker() {
     require!("docker", "dockerd", "debootstrap", "/usr/bin/python3");
     let demo = &*DEMO;
-    let daemon = Daemon::start();
-    let engine = daemon.engine("seccomp-learn-inference:test");
-    let archive = daemon.folder().join("rootfs.tar");
-    good(Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(&demo.rootfs).arg("."));
-    good(engine.command().arg("import").arg(&archive).args(&engine.image));
+    let image = Image::pack(&demo.rootfs, &[IMAGE], &COMMAND);
+    let docker = Docker::start(&[&image]);
+    let engine = docker.engine("runc").on_the_hosts_network();
     for confinement in [HARDENED, AS_IT_COMES] {
-        demo.serves(&engine, confinement, Some(&demo.profile));
+        demo.serves(&engine, &[IMAGE], confinement);
     }
-    demo.refuses(&engine);
+    demo.refuses(&engine, &[IMAGE]);
+}
+
+#[test]
+fn learned_in_a_hardened_container_it_holds() {
+    require!("podman", "runc", "debootstrap", "/usr/bin/python3");
+    let demo = &*DEMO;
+    let podman = Podman::start(&[]);
+    demo.learns(&podman.engine("runc").on_the_hosts_network(), &["--rootfs", demo.rootfs.to_str().unwrap()]);
 }
 
 #[test]
 fn serves_under_podman_with_runc() {
     require!("podman", "runc", "debootstrap", "/usr/bin/python3");
     let demo = &*DEMO;
-    let folder = tempfile::Builder::new().prefix("sl-podman").tempdir().unwrap();
-    let image = ["--rootfs".to_owned(), demo.rootfs.display().to_string()];
-    let engine = Engine::podman(folder.path(), image.into());
+    let podman = Podman::start(&[]);
+    let engine = podman.engine("runc").on_the_hosts_network();
+    // No copy of the whole file system for each container.
+    let image = ["--rootfs", demo.rootfs.to_str().unwrap()];
     for confinement in [HARDENED, AS_IT_COMES] {
-        demo.serves(&engine, confinement, Some(&demo.profile));
+        demo.serves(&engine, &image, confinement);
     }
-    demo.refuses(&engine);
+    demo.refuses(&engine, &image);
 }

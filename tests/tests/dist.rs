@@ -1,8 +1,6 @@
 //! The static binary and its image archive, where there is nothing else, and where everything else is old.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a failure here is a test's failure")]
 
-mod engine;
-
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -10,8 +8,12 @@ use std::{
     sync::LazyLock,
 };
 
-use engine::{Daemon, Engine, good, text};
-use seccomp_learn_tests::{cache, cli, programs::which, require};
+use seccomp_learn_tests::{
+    cache, cli,
+    engines::{Docker, Engine, Podman, good, text},
+    programs::which,
+    require,
+};
 
 /// The folder of `cargo xtask dist`.
 static DIST: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -104,14 +106,14 @@ fn works_on_a_much_older_system() {
 
 /// Loads the archive and returns the name that the image has.
 fn load(engine: &Engine) -> String {
-    good(engine.command().arg("load").arg("--input").arg(artifact(".oci.tar")));
+    good(engine.command(["load", "--input"]).arg(artifact(".oci.tar")));
     concat!("seccomp-learn:", env!("CARGO_PKG_VERSION")).to_owned()
 }
 
 fn runs(engine: &Engine, image: &str) {
     let run = |arguments: &[&str]| {
-        let mut run = engine.command();
-        run.args(["run", "--rm", "--network", "none"]).args(engine.run).arg(image).args(arguments);
+        let mut run = engine.command(["run", "--rm"]);
+        run.args(&engine.run).arg(image).args(arguments);
         text(&good(&mut run))
     };
     assert!(run(&["--help"]).contains("seccomp-learn"));
@@ -124,8 +126,8 @@ fn runs(engine: &Engine, image: &str) {
 #[test]
 fn the_image_runs_under_podman() {
     require!("podman", "runc");
-    let folder = tempfile::Builder::new().prefix("sl-podman").tempdir().unwrap();
-    let engine = Engine::podman(folder.path(), Vec::new());
+    let podman = Podman::start(&[]);
+    let engine = podman.engine("runc");
     let image = load(&engine);
     runs(&engine, &image);
 }
@@ -133,8 +135,8 @@ fn the_image_runs_under_podman() {
 #[test]
 fn the_image_runs_under_docker() {
     require!("docker", "dockerd");
-    let daemon = Daemon::start();
-    let engine = daemon.engine("");
+    let daemon = Docker::start(&[]);
+    let engine = daemon.engine("runc");
     let image = load(&engine);
     runs(&engine, &image);
 }
