@@ -5,7 +5,7 @@ use std::{
     fmt::Write as _,
 };
 
-use synth::{Finding, Level, Reason, SeccompData, Synthesis, Verdict};
+use synth::{Finding, Level, Reason, SeccompData, Synthesis, Verdict, decode};
 use trace::{Abi, Backend, Container, Row, Trace};
 
 use crate::{
@@ -265,11 +265,8 @@ fn body(trace: &Trace, made: &Synthesis, proof: &Proof, workload: &Workload) -> 
         if !runtimes.is_empty() && !rule.observed {
             reasons.push(format!("*not observed*: the container runtime calls it ({})", runtimes.join(", ")));
         }
-        let when = if rule.when.len() > 3 {
-            format!("{} alternatives", rule.when.len())
-        } else {
-            rule.when.join(" or ")
-        };
+        let abi = rule.allowed_in.first().copied().unwrap_or(Abi::X86_64);
+        let when = decode::alternatives(abi, &rule.syscall, &rule.when);
         let _ = writeln!(text, "| `{}` | {when} | {} |", rule.syscall, reasons.join("; "));
     }
     text.push_str(

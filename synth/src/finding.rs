@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trace::{Abi, strict};
 
+use crate::decode;
+
 /// Something a person should know about a profile.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
@@ -154,9 +156,10 @@ impl Finding {
                 "`{syscall}` was called {calls} times{} and is not allowed by the ceiling: it will be refused",
                 if *succeeded { " and succeeded" } else { " and never succeeded" }
             ),
+            // Names of values differ between 64-bit ABIs only for flags of `open`, which no ceiling bounds.
             Self::Narrowed { syscall, when } => format!(
                 "`{syscall}` is allowed as far as the ceiling does: {}",
-                if when.len() > 3 { format!("{} conditions", when.len()) } else { when.join(" or ") }
+                decode::alternatives(Abi::X86_64, syscall, when)
             ),
             Self::MarginAboveCeiling { syscall } => {
                 format!("`{syscall}` was not observed, and is left out because the ceiling does not allow it")

@@ -227,6 +227,44 @@ fn a_pod_that_already_runs_gives_late_traces() {
 }
 
 #[test]
+fn pods_are_found_by_their_labels_and_containers_by_their_names() {
+    require!("containerd", "ctr", "runc", "busybox");
+    let node = NODE.get(|| Containerd::start(&[tiny()]));
+    let folder = tempfile::tempdir().unwrap();
+    let socket = node.socket().display().to_string();
+    let into = folder.path().join("traces");
+    // Of a replica set, say: the name is not known before.
+    let mut words = vec!["--selector", "app=labelled", "-c", "wanted", "--wait", "60s"];
+    let into_text = into.display().to_string();
+    words.extend(["--engine-socket", &socket, "-o", &into_text]);
+    let recorder = Recorder::start(words.iter().map(|word| (*word).to_owned()));
+    let (other, pod) = (node.pod("not-labelled", "runc"), node.pod("labelled", "runc"));
+    let stranger = Kubelet::run(&node, &other);
+    let _ = stranger.start(&free(container("wanted", &SERVER)));
+    let kubelet = Kubelet::run(&node, &pod);
+    let _ = kubelet.start(&free(container("unwanted", &SERVER)));
+    let wanted = kubelet.start(&free(container("wanted", &SERVER)));
+    std::thread::sleep(Duration::from_millis(500));
+
+    // The same container by its id alone, while it runs.
+    let late = folder.path().join("late.json");
+    let late_text = late.display().to_string();
+    let by_id = ["record", "--container", &wanted, "--engine-socket", &socket, "--duration", "2s", "-o"];
+    cli::run(by_id.into_iter().chain([late_text.as_str()])).expect_code(0);
+    let found = read_trace(&late).target.container.unwrap();
+    assert_eq!((found.id.as_str(), found.pod.as_ref()), (wanted.as_str(), Some(&pod.pod)));
+
+    kubelet.stop();
+    let finished = recorder.wait().expect_code(0);
+    let traces = traces(&into);
+    let ids: Vec<&str> =
+        traces.values().map(|(_, trace)| trace.target.container.as_ref().unwrap().id.as_str()).collect();
+    assert_eq!(ids, [wanted.as_str()], "{finished:?}");
+    let (_, trace) = &traces[&("wanted".to_owned(), 0)];
+    assert!(trace.startup == Startup::Recorded && row(trace, "symlink").is_some(), "{finished:?}");
+}
+
+#[test]
 fn a_pod_that_never_comes_is_named() {
     require!("containerd", "ctr", "busybox");
     let node = NODE.get(|| Containerd::start(&[tiny()]));

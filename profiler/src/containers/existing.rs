@@ -38,15 +38,27 @@ pub(super) fn record(
     session.observer.event(&Event::Found { engine: &label, container: &container, observed });
     let mut fleet = Fleet::start(true)?;
     let mut single = Single::new(&mut fleet, &mut *session.observer, &container.id, true)?;
-    if let State::Running { pid } = container.state {
+    let running = match container.state {
+        State::Running { pid } => Some(pid),
+        State::Created | State::Exited { .. } => {
+            single.fleet.expect(&engine::cgroup_names(&container.id))?;
+            // Started after it was found and before it was expected: nothing will be made any more. Asked before the
+            // look, so that what is made meanwhile is not taken for that.
+            let pid = engine.inspect(&container.id).ok().and_then(|now| now.pid());
+            single.look()?;
+            pid.filter(|_| single.run.is_none())
+        }
+    };
+    if let Some(pid) = running {
         let own = cgroup_of(pid, &container.id);
         let path = own.ok_or_else(|| RecordError::NoOwnCgroup(container.name.clone()))?;
         let target = single.fleet.add(&directory(&single.mount, &path))?;
         single.run = Some(Following::late(target, path));
         single.fleet.set_phase(target, PhaseName::Serving);
         single.observer.event(&Event::Began { container: &container, late: true });
+    } else if single.run.is_some() {
+        single.observer.event(&Event::Began { container: &container, late: false });
     } else {
-        single.fleet.expect(&engine::cgroup_names(&container.id))?;
         single.observer.event(&Event::WaitingForStart(&container));
     }
     single.observer.started(None);

@@ -5,7 +5,7 @@ use trace::Abi;
 use super::request;
 use crate::{
     arguments::{self, Argument, ArgumentKind, Set, number},
-    condition::display_conditions,
+    condition::{display_conditions, parse_conditions},
     nvidia,
     profile::{Condition, Operator},
 };
@@ -31,6 +31,22 @@ pub fn conditions(abi: Abi, syscall: &str, conditions: &[Condition]) -> String {
     let words: Vec<String> =
         conditions.iter().map(|condition| one(abi, syscall, condition, &known)).collect();
     words.join(", ")
+}
+
+/// The alternatives of a rule as people say them, from the text that evidence carries. A text that is no condition
+/// stays as it is; more than three alternatives are only counted.
+#[must_use]
+pub fn alternatives(abi: Abi, syscall: &str, when: &[String]) -> String {
+    /// Beyond this a sentence is no help.
+    const MOST: usize = 3;
+    if when.len() > MOST {
+        return format!("{} alternatives", when.len());
+    }
+    let decoded = |text: &String| match parse_conditions(text) {
+        Ok(parsed) => conditions(abi, syscall, &parsed),
+        Err(_) => text.clone(),
+    };
+    when.iter().map(decoded).collect::<Vec<_>>().join(" or ")
 }
 
 /// Which bits are compared, and with what.

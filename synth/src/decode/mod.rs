@@ -12,7 +12,7 @@ use std::fmt::Write;
 
 use trace::Abi;
 
-pub use condition::conditions;
+pub use condition::{alternatives, conditions};
 use prototype::{Type, prototype};
 pub(crate) use request::request_value;
 pub use request::{file_kind, request_names, requests};
