@@ -1,20 +1,27 @@
-//! One gRPC call to an engine on a Unix socket.
+//! One gRPC call to an engine on a Unix socket, each on a connection of its own, so that an engine that was started
+//! anew is asked like any other.
+//!
+//! The HTTP/2 connection is hyper's and not tonic's own transport: that one looks up hosts, which a fully static
+//! binary cannot.
 
 use std::{
     path::{Path, PathBuf},
+    pin::Pin,
+    task::{self, Poll},
     time::Duration,
 };
 
-use hyper::http::uri::PathAndQuery;
+use hyper::{
+    body::Incoming,
+    client::conn::http2::{self, SendRequest},
+    http::{self, Uri, uri::PathAndQuery},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use tokio::net::UnixStream;
-use tonic::{
-    Code, Request, Status,
-    client::Grpc,
-    metadata::MetadataValue,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Code, Request, Status, body::Body, client::Grpc, metadata::MetadataValue};
 use tonic_prost::ProstCodec;
+use tower_service::Service;
 
 use crate::{
     EngineError, Kind,
@@ -26,26 +33,48 @@ use crate::{
 /// An answer may be this large: a container's specification with everything that its image brings.
 const LIMIT: usize = 64 << 20;
 
-/// A connection that is kept.
+/// A socket with an engine behind it.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     pub(crate) kind: Kind,
     pub(crate) socket: PathBuf,
-    channel: Channel,
+}
+
+/// An HTTP/2 connection, as tonic wants to have it.
+struct Http2(SendRequest<Body>);
+
+impl Service<http::Request<Body>> for Http2 {
+    type Response = http::Response<Incoming>;
+    type Error = hyper::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut task::Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        Box::pin(self.0.send_request(request))
+    }
+}
+
+impl Http2 {
+    async fn connect(socket: &Path) -> std::io::Result<Self> {
+        let stream = UnixStream::connect(socket).await?;
+        let opened = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+        let (sender, connection) = opened.map_err(std::io::Error::other)?;
+        // It ends when its sender is dropped.
+        tokio::spawn(connection);
+        Ok(Self(sender))
+    }
 }
 
 impl Connection {
     /// Connects, or says why not.
     pub(crate) fn open(kind: Kind, socket: &Path) -> Result<Self, EngineError> {
         let path = socket.to_owned();
-        let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()));
-        let opened = background::wait(PATIENCE, async move {
-            // The channel's own error does not tell a socket that is missing from one that is not for us.
-            drop(UnixStream::connect(&path).await?);
-            endpoint.map(|endpoint| endpoint.connect_lazy()).map_err(std::io::Error::other)
-        });
+        let opened = background::wait(PATIENCE, async move { UnixStream::connect(&path).await.map(drop) });
         match opened {
-            Ok(Ok(channel)) => Ok(Self { kind, socket: socket.to_owned(), channel }),
+            Ok(Ok(())) => Ok(Self { kind, socket: socket.to_owned() }),
             Ok(Err(source)) => Err(error::connection(kind, socket, source)),
             Err(lost) => Err(lost_at(kind, socket, lost)),
         }
@@ -79,26 +108,16 @@ impl Connection {
         Q: Message + Send + Sync + 'static,
         A: Message + Default + Send + Sync + 'static,
     {
-        let channel = self.channel.clone();
+        let socket = self.socket.clone();
         let namespace = namespace.map(str::to_owned);
         let answer = background::wait(patience, async move {
-            let mut message = Request::new(message);
-            if let Some(namespace) = namespace {
-                let value = MetadataValue::try_from(namespace)
-                    .map_err(|_| Status::invalid_argument("no such namespace"))?;
-                message.metadata_mut().insert("containerd-namespace", value);
-            }
-            let mut client = Grpc::new(channel).max_decoding_message_size(LIMIT);
-            client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-            let codec = ProstCodec::<Q, A>::default();
-            client
-                .unary(message, PathAndQuery::from_static(method), codec)
-                .await
-                .map(tonic::Response::into_inner)
+            let connection = Http2::connect(&socket).await?;
+            Ok(ask(connection, method, message, namespace).await)
         });
         match answer {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(status)) => Err(self.refused(&status, request)),
+            Ok(Ok(Ok(answer))) => Ok(answer),
+            Ok(Ok(Err(status))) => Err(self.refused(&status, request)),
+            Ok(Err(source)) => Err(error::connection(self.kind, &self.socket, source)),
             Err(lost) => Err(lost_at(self.kind, &self.socket, lost)),
         }
     }
@@ -131,4 +150,29 @@ impl Connection {
             problem: problem.to_owned(),
         }
     }
+}
+
+async fn ask<Q, A>(
+    connection: Http2,
+    method: &'static str,
+    message: Q,
+    namespace: Option<String>,
+) -> Result<A, Status>
+where
+    Q: Message + Send + Sync + 'static,
+    A: Message + Default + Send + Sync + 'static,
+{
+    let mut message = Request::new(message);
+    if let Some(namespace) = namespace {
+        let value =
+            MetadataValue::try_from(namespace).map_err(|_| Status::invalid_argument("no such namespace"))?;
+        message.metadata_mut().insert("containerd-namespace", value);
+    }
+    // The authority of a request on a Unix socket is by custom this one.
+    let origin = Uri::from_static("http://localhost");
+    let mut client = Grpc::with_origin(connection, origin).max_decoding_message_size(LIMIT);
+    client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+    let codec = ProstCodec::<Q, A>::default();
+    let answer = client.unary(message, PathAndQuery::from_static(method), codec).await;
+    answer.map(tonic::Response::into_inner)
 }
