@@ -1,6 +1,6 @@
 //! What the verbs share that look at containers: which engine, which container, which pod, which image.
 
-use std::{collections::BTreeSet, env, ffi::OsString, io::Write as _, path::PathBuf, time::Duration};
+use std::{env, ffi::OsString, io::Write as _, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -14,7 +14,12 @@ use synth::Profile;
 use tempfile::NamedTempFile;
 use trace::{Abi, Backend, PhaseName};
 
-use crate::{record::TOOL, session::duration, trial::Trial};
+use crate::{
+    expected::Expected,
+    record::TOOL,
+    session::{capture, duration},
+    trial::Trial,
+};
 
 /// Which container engine is asked, and where.
 #[derive(Args, Clone, Debug, Default)]
@@ -180,7 +185,14 @@ impl Observe {
             run.seccomp = Some(self.file.path().to_owned());
         }
         let observe_profile = Some(self.text.clone());
-        ContainerRequest { subject, sockets: engines.sockets(), plan, stdout_is_ours, observe_profile }
+        ContainerRequest {
+            subject,
+            sockets: engines.sockets(),
+            plan,
+            capture: capture(),
+            stdout_is_ours,
+            observe_profile,
+        }
     }
 }
 
@@ -207,19 +219,20 @@ pub(crate) fn container_trial(
     run: Run,
     engines: &Engines,
     plan: &Plan,
-    above_ceiling: &BTreeSet<String>,
+    expected: &Expected,
 ) -> anyhow::Result<Trial> {
     let request = ContainerRequest {
         subject: ContainerSubject::Image(run),
         sockets: engines.sockets(),
         plan: plan.clone(),
+        capture: capture(),
         stdout_is_ours: true,
         observe_profile: None,
     };
     let recorded = profiler::containers::record(&request, TOOL, &mut Silent)?;
     let Some(recording) = recorded.into_iter().next() else { anyhow::bail!("the container was not started") };
     let ContainerRecording { trace, driven, refusals, container } = recording;
-    let denials = harness::attribute(profile, &refusals, &driven.phases)?;
+    let denials = harness::attribute(profile, &refusals, &trace, &driven.phases)?;
     let mut remarks = Vec::new();
     if trace.losses.lost_calls() {
         remarks.push("some events were lost, so a denial may be missing".to_owned());
@@ -227,7 +240,7 @@ pub(crate) fn container_trial(
     if container.seccomp == engine::Seccomp::Unconfined {
         remarks.push("the engine did not put the container under the profile".to_owned());
     }
-    Ok(Trial { run: harness::Run { driven, denials, remarks }, above_ceiling: above_ceiling.clone() })
+    Ok(Trial { run: harness::Run { driven, denials, remarks }, expected: expected.clone() })
 }
 
 /// Nobody needs to hear of each start.

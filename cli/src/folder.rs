@@ -6,11 +6,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 use engine::Run;
 use serde::{Deserialize, Serialize};
+use synth::{
+    Options,
+    decode::{read_conditions, registers_of},
+};
 
-use crate::output::{Output, read};
+use crate::{
+    decisions::{Decision, today},
+    output::{Output, read},
+};
 
 /// What the workload is, and how it is driven.
 pub(crate) const WORKLOAD: &str = "workload.toml";
@@ -20,6 +27,8 @@ pub(crate) const TRACES: &str = "traces";
 pub(crate) const PROFILE: &str = "profile.json";
 /// Why each rule is in it.
 pub(crate) const EVIDENCE: &str = "profile.evidence.json";
+/// The runs that were watched after the profile was made.
+pub(crate) const HELD_OUT: &str = "heldout.json";
 /// What a person reads first.
 pub(crate) const REPORT: &str = "report.md";
 
@@ -35,6 +44,9 @@ pub(crate) struct Workload {
     /// How its profile is made.
     #[serde(default)]
     pub(crate) synthesis: crate::synthesis::Choices,
+    /// What a reviewer decided.
+    #[serde(default, rename = "decision", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) decisions: Vec<Decision>,
     /// What confined starts were refused, and was then allowed as far as the ceiling does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) added: Vec<Added>,
@@ -48,13 +60,28 @@ pub(crate) struct Added {
     pub(crate) syscall: String,
     /// Through which ABI it was called.
     pub(crate) abi: trace::Abi,
+    /// Its arguments, as far as a rule can test them; none for a call without such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) when: Option<String>,
     /// What was seen.
     pub(crate) why: String,
 }
 
-impl From<&Added> for synth::Addition {
-    fn from(added: &Added) -> Self {
-        Self { syscall: added.syscall.clone(), abi: added.abi, why: added.why.clone() }
+impl Added {
+    /// As the synthesizer takes it.
+    fn resolve(&self) -> anyhow::Result<synth::Addition> {
+        let context = || format!("added `{}`", self.syscall);
+        let arguments = |text: &str| {
+            registers_of(&read_conditions(&self.syscall, text)?)
+                .with_context(|| format!("`{text}` is more than one call; write `==` for each argument"))
+        };
+        ensure!(synth::is_syscall(&self.syscall), "unknown syscall `{}`", self.syscall);
+        Ok(synth::Addition {
+            syscall: self.syscall.clone(),
+            abi: self.abi,
+            why: self.why.clone(),
+            arguments: self.when.as_deref().map(arguments).transpose().with_context(context)?,
+        })
     }
 }
 
@@ -132,7 +159,22 @@ impl Workload {
         let path = folder.join(WORKLOAD);
         let text =
             String::from_utf8(read(&path)?).with_context(|| format!("`{}` is not UTF-8", path.display()))?;
-        toml::from_str(&text).with_context(|| format!("cannot read `{}`", path.display()))
+        let workload = toml::from_str(&text).map_err(|error| in_one_line(&text, &error));
+        let workload =
+            workload.and_then(|workload: Self| workload.resolve(&mut Options::default()).map(|()| workload));
+        workload.with_context(|| format!("cannot read `{}`", path.display()))
+    }
+
+    /// Puts what was decided and added into the options of a synthesis.
+    pub(crate) fn resolve(&self, options: &mut Options) -> anyhow::Result<()> {
+        for decision in &self.decisions {
+            options.decisions.push(decision.resolve()?);
+        }
+        for added in &self.added {
+            options.allow.push(added.resolve()?);
+        }
+        options.today = today();
+        Ok(())
     }
 
     /// Writes it, with a line that says what it is.
@@ -171,6 +213,15 @@ impl Workload {
             seccomp: None,
             name: None,
         }))
+    }
+}
+
+/// What is wrong with a TOML file, and where.
+fn in_one_line(text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let message = error.message().replace('\n', ", ");
+    match error.span().and_then(|span| text.get(..span.start)) {
+        Some(before) => anyhow!("line {}: {message}", before.matches('\n').count() + 1),
+        None => anyhow!(message),
     }
 }
 

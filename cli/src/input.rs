@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use harness::HeldOut;
 use synth::{Container, Evidence, Profile};
 use trace::{Abi, Trace};
 
@@ -49,6 +50,14 @@ pub(crate) fn evidence(name: &Path) -> anyhow::Result<Option<Evidence>> {
     }
     let evidence = Evidence::read(&read(&path)?);
     evidence.map(Some).with_context(|| format!("cannot read evidence `{}`", path.display()))
+}
+
+/// The held-out runs in a file; none where there is no such file.
+pub(crate) fn held_out(path: &Path) -> anyhow::Result<HeldOut> {
+    if !path.exists() {
+        return Ok(HeldOut::default());
+    }
+    HeldOut::read(&read(path)?).with_context(|| format!("cannot read `{}`", path.display()))
 }
 
 /// A container on this host, as an engine starts it with its default capabilities.

@@ -17,20 +17,22 @@ use profiler::{
     containers::{ContainerRecording, ContainerSubject},
     drive::Plan,
 };
-use synth::Synthesis;
-use trace::Trace;
+use synth::{Synthesis, decode};
+use trace::{Trace, Values};
 
 use crate::{
     containers::{Engines, ImageTarget, Observe, container_trial, names_seccomp, profile_file},
-    exit, folder, input,
+    exit,
+    expected::{Bearing, Expected},
+    folder, input,
     output::Output,
     record::TOOL,
     report::{Proof, Report},
-    session::{Backend, Life, duration},
-    synth::{Risks, say_summary, synthesize},
+    session::{Backend, Life, capture, duration},
+    synth::{Risks, say_summary, say_undecided, synthesize},
     synthesis::Choices,
     terminal::{Live, count, losses, print, remarks, say},
-    trial::{Bearing, Setting, Trial, above_ceiling, sentence, trial},
+    trial::{Setting, Trial, sentence, trial},
 };
 
 /// Record a workload, make its profile and prove it, into one folder
@@ -106,7 +108,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
     }
     let mut proof = Proof::default();
     for round in 0..=session.options.rounds {
-        proof = Proof { mended: round, ..Proof::default() };
+        proof = Proof::default();
         let mut mended = false;
         for _ in 0..session.options.runs {
             let trial = session.start(&made, Mode::Enforce)?;
@@ -128,6 +130,9 @@ pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
     let report = session.write(&made, &proof)?;
     print(report.headline());
     say(format!("wrote {}", session.options.output.display()));
+    if say_undecided(&made, Some(&session.options.output)) {
+        return Ok(exit::code(exit::EVIDENCE));
+    }
     Ok(exit::code(if proof.is_good() { exit::YES } else { exit::NO }))
 }
 
@@ -279,6 +284,7 @@ impl Session {
                     subject: Subject::Command(command.clone()),
                     backend: self.options.backend.into(),
                     plan: self.plan.clone(),
+                    capture: capture(),
                 };
                 return Ok(profiler::record(&request, TOOL, live)?);
             }
@@ -305,7 +311,7 @@ impl Session {
         let mut how = self.options.choices.options()?;
         how.without_startup = self.options.risks.without_startup;
         how.accept_incomplete = self.options.risks.accept_incomplete;
-        how.allow = self.workload.added.iter().map(Into::into).collect();
+        self.workload.resolve(&mut how)?;
         let made = synthesize(merged, &how)?;
         if let Ok(made) = &made
             && !self.options.quiet
@@ -324,7 +330,7 @@ impl Session {
             profile: &made.profile,
             command,
             plan: &self.plan,
-            above_ceiling: &above_ceiling(&made.evidence),
+            expected: &Expected::new(&made.evidence),
             stdout_is_ours: true,
         };
         trial(&setting, mode)
@@ -334,7 +340,7 @@ impl Session {
     fn start_container(&self, made: &Synthesis, run: &Run) -> anyhow::Result<Trial> {
         let file = profile_file(&made.profile.to_json())?;
         let run = Run { seccomp: Some(file.path().to_owned()), ..run.clone() };
-        container_trial(&made.profile, run, &self.options.engines, &self.plan, &above_ceiling(&made.evidence))
+        container_trial(&made.profile, run, &self.options.engines, &self.plan, &Expected::new(&made.evidence))
     }
 
     /// Adds what was refused and is not added yet; says whether the profile must be made anew.
@@ -343,25 +349,46 @@ impl Session {
     fn mend(&mut self, denials: &[Denial]) -> bool {
         let before = self.workload.added.len();
         for denial in denials {
-            let known = self
-                .workload
-                .added
-                .iter()
-                .any(|added| (added.abi, &added.syscall) == (denial.abi, &denial.name));
-            let recorded = self
-                .merged
-                .iter()
-                .flat_map(|trace| &trace.syscalls)
-                .any(|row| (row.abi, &row.name) == (denial.abi, &denial.name) && row.calls > 0);
-            if known || recorded {
+            let when = decode::written(denial.abi, &denial.name, &denial.args);
+            let is_same = |added: &folder::Added| {
+                (added.abi, &added.syscall, &added.when) == (denial.abi, &denial.name, &when)
+            };
+            if self.workload.added.iter().any(is_same) || self.was_recorded(denial, when.as_deref()) {
                 continue;
             }
             let why =
                 format!("refused in a confined start, in {}, to {}", denial.phase.as_str(), denial.comm);
-            self.workload.added.push(folder::Added { syscall: denial.name.clone(), abi: denial.abi, why });
+            let (syscall, abi) = (denial.name.clone(), denial.abi);
+            self.workload.added.push(folder::Added { syscall, abi, when, why });
         }
         self.workload.added.sort();
-        self.workload.added.len() > before
+        let added = self.workload.added.len().saturating_sub(before);
+        if added > 0 {
+            let file = self.options.output.join(folder::WORKLOAD);
+            self.say(format!(
+                "added       {}, as far as the ceiling allows; see `{}`",
+                count(added as u64, "call"),
+                file.display()
+            ));
+        }
+        added > 0
+    }
+
+    /// Whether the recording has the call, so that its refusal is a finding already: with these arguments, or with more
+    /// than it could keep, about which someone has to decide.
+    fn was_recorded(&self, denial: &Denial, when: Option<&str>) -> bool {
+        let rows = self.merged.iter().flat_map(|trace| &trace.syscalls);
+        let mut same = rows.filter(|row| (row.abi, &row.name) == (denial.abi, &denial.name) && row.calls > 0);
+        same.any(|row| match (&row.arguments, when) {
+            (None, _) | (_, None) => true,
+            (Some(arguments), Some(when)) => {
+                let recorded = |values: &Values| {
+                    let registers = decode::registers(&arguments.kept, values);
+                    decode::written(row.abi, &row.name, &registers).as_deref() == Some(when)
+                };
+                arguments.wide || arguments.values.iter().any(recorded)
+            }
+        })
     }
 
     /// The last proof: the profile as a runtime loads it, cold and warm where there is something to empty.
@@ -387,7 +414,8 @@ impl Session {
 
     fn write(&self, made: &Synthesis, proof: &Proof) -> anyhow::Result<Report> {
         let Some(merged) = &self.merged else { bail!("nothing was recorded") };
-        let report = Report::new(merged, made, proof, &self.workload);
+        let held_out = input::held_out(&self.options.output.join(folder::HELD_OUT))?;
+        let report = Report::new(merged, made, proof, &self.workload, &held_out);
         let put = |name: &str, text: &str| {
             Output::prepare(&Path::new(&self.options.output).join(name))?.write(text.as_bytes())
         };
@@ -411,11 +439,15 @@ impl Session {
         for remark in remarks(&trial.run.driven).into_iter().chain(trial.run.remarks.iter().cloned()) {
             say(format!("  warning: {remark}"));
         }
-        for denial in trial.refused(Bearing::Denial) {
-            say(format!("  {}", sentence(denial)));
-        }
-        for denial in trial.refused(Bearing::AboveCeiling) {
-            say(format!("  refused by the ceiling: {}", sentence(denial)));
+        for denial in &trial.run.denials {
+            match trial.bearing(denial) {
+                // Expected in nearly every workload, and in the report.
+                Bearing::Enosys | Bearing::Probe => {}
+                bearing => {
+                    let before = bearing.in_words().map(|words| format!("{words}: ")).unwrap_or_default();
+                    say(format!("  {before}{}", sentence(denial)));
+                }
+            }
         }
     }
 

@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod containers;
+mod decisions;
 mod doctor;
 mod exit;
+mod expected;
 mod folder;
 mod format;
 mod input;

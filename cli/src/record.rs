@@ -15,7 +15,7 @@ use crate::{
     exit,
     output::Output,
     recorded::{Recorded, Writing},
-    session::{Backend, Life, duration},
+    session::{Backend, Life, capture, duration},
     terminal::{Live, remarks, say},
 };
 
@@ -93,7 +93,8 @@ pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
         _ => Subject::Command(options.command),
     };
     let plan = options.life.plan(None, options.duration);
-    let request = Request { subject, backend: options.backend.into(), plan, stdout_is_ours };
+    let request =
+        Request { subject, backend: options.backend.into(), plan, capture: capture(), stdout_is_ours };
     let mut live = Live::new(options.quiet);
     let recorded = profiler::record(&request, TOOL, &mut live);
     live.clear();

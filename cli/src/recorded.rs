@@ -1,7 +1,7 @@
 //! What becomes of recordings: traces into files, each as soon as it is complete, and a few lines about each.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     time::Duration,
@@ -13,10 +13,11 @@ use profiler::{
     containers::{ContainerRecording, Event},
 };
 use serde_json::json;
-use trace::{Backend, ContainerKind, FilterMoment, PhaseName, Row, Startup, Trace};
+use trace::{Backend, ContainerKind, FileKind, FilterMoment, PhaseName, Row, Startup, Trace};
 
 use crate::{
     output::Output,
+    report::gpu,
     terminal::{Live, count, losses, print, say, short, thousands},
 };
 
@@ -70,8 +71,24 @@ impl Recorded<'_> {
         )
     }
 
-    /// What a container's trace has beside the workload's calls.
+    /// What else a reader should know of a trace.
     fn notes(&self) -> Vec<String> {
+        let mut notes = self.of_container();
+        notes.extend(devices(self.trace));
+        if self.trace.target.gpu == Some(true) || self.trace.target.gpu_driver.is_some() {
+            notes.push(gpu(self.trace));
+        }
+        notes.extend(wide(self.trace).into_iter().map(|(name, beyond)| {
+            format!(
+                "wide: `{name}` was called {} times with arguments beyond those that are kept; `synth` asks for a decision about it",
+                thousands(beyond)
+            )
+        }));
+        notes
+    }
+
+    /// What a container's trace has beside the workload's calls.
+    fn of_container(&self) -> Vec<String> {
         let trace = self.trace;
         let Some(container) = &trace.target.container else { return Vec::new() };
         let mut notes = Vec::new();
@@ -123,8 +140,47 @@ impl Recorded<'_> {
             "syscalls": trace.syscalls.len(), "calls": trace.syscalls.iter().map(|row| row.calls).sum::<u64>(),
             "exec_sessions": trace.exec.as_ref().map_or(0, |exec| exec.sessions),
             "refused": refused(trace), "lost": trace.losses.lost_calls(),
+            "gpu": trace.target.gpu, "wide": wide(trace),
         })
     }
+}
+
+/// The devices that something was asked of, with how many different requests.
+fn devices(trace: &Trace) -> Option<String> {
+    let mut devices: BTreeMap<&str, BTreeSet<&[u64]>> = BTreeMap::new();
+    let exec = trace.exec.iter().flat_map(|exec| &exec.syscalls);
+    for arguments in trace
+        .syscalls
+        .iter()
+        .chain(exec)
+        .filter(|row| row.name == "ioctl")
+        .filter_map(|row| row.arguments.as_ref())
+    {
+        for values in &arguments.values {
+            let Some(file) = &values.file else { continue };
+            let is_device = matches!(file.kind, FileKind::CharacterDevice | FileKind::BlockDevice);
+            if let Some(path) = file.path.as_deref().filter(|_| is_device) {
+                devices.entry(path).or_default().insert(&values.arguments);
+            }
+        }
+    }
+    let words: Vec<String> = devices
+        .into_iter()
+        .map(|(path, requests)| format!("{path} ({})", count(requests.len() as u64, "request")))
+        .collect();
+    (!words.is_empty()).then(|| format!("asked of devices: {}", words.join(", ")))
+}
+
+/// The calls with more arguments than are kept, and how many of theirs are not.
+fn wide(trace: &Trace) -> BTreeMap<&str, u64> {
+    let mut wide = BTreeMap::new();
+    for row in &trace.syscalls {
+        if let Some(arguments) = row.arguments.as_ref().filter(|arguments| arguments.wide) {
+            let own: &mut u64 = wide.entry(row.name.as_str()).or_default();
+            *own = own.saturating_add(arguments.beyond);
+        }
+    }
+    wide
 }
 
 /// What a filter refused, to the workload, its runtime and exec sessions together, by name.

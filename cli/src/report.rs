@@ -5,21 +5,28 @@ use std::{
     fmt::Write as _,
 };
 
-use synth::{Finding, Level, Reason, SeccompData, Synthesis, Verdict, decode};
-use trace::{Abi, Backend, Container, Row, Trace};
+use harness::HeldOut;
+use synth::{Program, SeccompData, Synthesis, Verdict, decode};
+use trace::{Abi, Backend, Container, Outcome, Row, Trace};
 
 use crate::{
+    expected::Bearing,
     folder::Workload,
     input,
     terminal::{count, losses, thousands},
-    trial::{Bearing, Trial},
+    trial::Trial,
 };
+
+mod arguments;
+mod findings;
+mod rules;
+mod table;
+
+use findings::{decisions, findings, held};
 
 /// What the confined starts showed.
 #[derive(Debug, Default)]
 pub(crate) struct Proof {
-    /// How often the profile was mended before these starts.
-    pub(crate) mended: u32,
     /// Whether the profile was mended once more after the last round, so that the newest one was not tried.
     pub(crate) out_of_rounds: bool,
     /// Starts with every denial named.
@@ -67,7 +74,7 @@ struct RuntimeDefault {
 }
 
 impl RuntimeDefault {
-    /// Judges every call that succeeded by the compiled default. The arguments are not recorded, so a call that the
+    /// Judges every call that succeeded by the compiled default. Where the arguments were not recorded, a call that the
     /// default allows under a condition counts as allowed.
     fn judge(trace: &Trace) -> Option<Self> {
         let reference = synth::reference("runtime-default")?;
@@ -82,7 +89,12 @@ impl RuntimeDefault {
         };
         for row in trace.syscalls.iter().filter(|row| row.calls > 0 && row.succeeded()) {
             let judged = synth::simulate(&program, &SeccompData::call(row.abi, row.number, [0; 6])).ok()?;
-            if judged.executes() || (allowed.contains(row.name.as_str()) && row.abi == container.native) {
+            let conditional = allowed.contains(row.name.as_str()) && row.abi == container.native;
+            if conditional {
+                default.refused.extend(refused_ways(&program, row)?);
+                continue;
+            }
+            if judged.executes() {
                 continue;
             }
             let list = if judged == Verdict::Errno(trace::Errno::ENOSYS.number()) {
@@ -96,6 +108,23 @@ impl RuntimeDefault {
     }
 }
 
+/// The ways of a call that would be refused, of one that succeeded every time.
+fn refused_ways(program: &Program, row: &Row) -> Option<BTreeSet<String>> {
+    let mut refused = BTreeSet::new();
+    let Some(arguments) = &row.arguments else { return Some(refused) };
+    if row.outcomes.keys().any(|outcome| *outcome != Outcome::Ok) {
+        return Some(refused);
+    }
+    for values in &arguments.values {
+        let registers = decode::registers(&arguments.kept, values);
+        let call = SeccompData::call(row.abi, row.number, registers);
+        if !synth::simulate(program, &call).ok()?.executes() {
+            refused.insert(decode::recorded(row.abi, &row.name, &arguments.kept, values));
+        }
+    }
+    Some(refused)
+}
+
 fn label(row: &Row, native: Abi) -> String {
     if row.abi == native { row.name.clone() } else { format!("{} ({})", row.name, row.abi) }
 }
@@ -107,9 +136,15 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(trace: &Trace, made: &Synthesis, proof: &Proof, workload: &Workload) -> Self {
+    pub(crate) fn new(
+        trace: &Trace,
+        made: &Synthesis,
+        proof: &Proof,
+        workload: &Workload,
+        held_out: &HeldOut,
+    ) -> Self {
         let headline = headline(trace, made, proof, workload);
-        Self { body: body(trace, made, proof, workload), headline }
+        Self { body: body(trace, made, workload, held_out), headline }
     }
 
     /// The answer, in plain text.
@@ -171,7 +206,7 @@ fn headline(trace: &Trace, made: &Synthesis, proof: &Proof, workload: &Workload)
         let names: Vec<&str> = proof.above_ceiling.iter().map(String::as_str).collect();
         let _ = writeln!(
             text,
-            "Not counted: {}, which the ceiling ({}) refuses and the workload {}; `--ceiling none` would allow it.",
+            "Not counted: {}, which the ceiling ({}) refuses and the workload {}; an `allow` decision in `workload.toml` would let it through.",
             names.join(", "),
             made.evidence.options.ceiling.name,
             if proof.unwell == 0 { "did without" } else { "may need" },
@@ -187,10 +222,11 @@ fn headline(trace: &Trace, made: &Synthesis, proof: &Proof, workload: &Workload)
     let counts = made.evidence.counts;
     let _ = writeln!(
         text,
-        "It allows {} of which {} were observed; {} are there for the container runtime alone.",
+        "It allows {} of which {} were observed; {} are there for the container runtime alone, {} go by arguments.",
         count(counts.allowed as u64, "syscall"),
         counts.observed,
         counts.allowed.saturating_sub(counts.allowed_without_runtime),
+        counts.conditional,
     );
     if let Some(bound) = harness::upper_bound(proof.starts, proof.denied) {
         let _ = writeln!(
@@ -202,7 +238,32 @@ fn headline(trace: &Trace, made: &Synthesis, proof: &Proof, workload: &Workload)
     text
 }
 
-fn body(trace: &Trace, made: &Synthesis, proof: &Proof, workload: &Workload) -> String {
+fn body(trace: &Trace, made: &Synthesis, workload: &Workload, held_out: &HeldOut) -> String {
+    let evidence = &made.evidence;
+    let mut text = about(trace, workload);
+    text.push_str(&findings(evidence));
+    text.push_str(&decisions(evidence));
+    if !workload.added.is_empty() {
+        text.push_str("\n## Added after a denial\n\n");
+        for added in &workload.added {
+            let when = added.when.as_ref().map(|when| format!(" `{when}`")).unwrap_or_default();
+            let _ = writeln!(text, "- `{}` ({}){when}: {}", added.syscall, added.abi, added.why);
+        }
+    }
+    text.push_str(&held(made.profile.digest(), evidence.workload.image, held_out));
+    text.push_str(&arguments::sections(trace, evidence));
+    let _ = write!(text, "\n## Rules\n\n{}", rules::rules(evidence));
+    text.push_str(
+        "\n## What this profile does not promise\n\n\
+         It holds for what was driven while it was recorded. Log rotation, certificate renewal, running out of memory, a \
+         driver reset and whatever else was not exercised may need calls that it refuses. It decides by syscall and by the \
+         values of arguments, not by what they point to: no path, no device, no command inside a driver's struct.\n",
+    );
+    text
+}
+
+/// What was recorded, and how.
+fn about(trace: &Trace, workload: &Workload) -> String {
     let mut text = String::from("\n## The workload\n\n");
     let recorder = &trace.recorder;
     match &trace.target.container {
@@ -219,10 +280,9 @@ fn body(trace: &Trace, made: &Synthesis, proof: &Proof, workload: &Workload) -> 
     );
     let phases: Vec<&str> = trace.phases.iter().map(|phase| phase.name.as_str()).collect();
     let _ = writeln!(text, "- phases: {}", phases.join(", "));
-    match &trace.target.gpu_driver {
-        Some(driver) => drop(writeln!(text, "- GPU driver: {} {}", driver.vendor, driver.version)),
-        None => text.push_str("- no GPU driver was loaded: this profile says nothing about a GPU\n"),
-    }
+    let about_gpu = trace.target.gpu.unwrap_or(trace.target.gpu_driver.is_some());
+    let nothing = if about_gpu { "" } else { ": this profile says nothing about a GPU" };
+    let _ = writeln!(text, "- {}{nothing}", gpu(trace));
     let lost = losses(&trace.losses);
     let _ = writeln!(
         text,
@@ -232,50 +292,22 @@ fn body(trace: &Trace, made: &Synthesis, proof: &Proof, workload: &Workload) -> 
     for perturbation in &recorder.perturbations {
         let _ = writeln!(text, "- the recording changed the workload: {perturbation}");
     }
-
-    text.push_str("\n## Findings\n\n");
-    let findings: Vec<&Finding> =
-        made.evidence.findings.iter().filter(|finding| finding.level() > Level::Note).collect();
-    for finding in &findings {
-        let _ = writeln!(text, "- {}", finding.message());
-    }
-    if findings.is_empty() {
-        text.push_str("None that needs a look.\n");
-    }
-    let notes: Vec<&Finding> =
-        made.evidence.findings.iter().filter(|finding| finding.level() == Level::Note).collect();
-    if !notes.is_empty() {
-        text.push_str("\nTo know:\n\n");
-        for note in notes {
-            let _ = writeln!(text, "- {}", note.message());
-        }
-    }
-    if proof.mended > 0 || !workload.added.is_empty() {
-        text.push_str("\n## Added after a denial\n\n");
-        for added in &workload.added {
-            let _ = writeln!(text, "- `{}` ({}): {}", added.syscall, added.abi, added.why);
-        }
-    }
-
-    text.push_str("\n## Rules\n\n| syscall | when | why |\n|---|---|---|\n");
-    for rule in &made.evidence.rules {
-        let mut reasons: Vec<String> =
-            rule.reasons.iter().filter(|reason| !reason.is_runtime()).map(reason).collect();
-        let runtimes: Vec<&str> = rule.reasons.iter().filter_map(runtime).collect();
-        if !runtimes.is_empty() && !rule.observed {
-            reasons.push(format!("*not observed*: the container runtime calls it ({})", runtimes.join(", ")));
-        }
-        let abi = rule.allowed_in.first().copied().unwrap_or(Abi::X86_64);
-        let when = decode::alternatives(abi, &rule.syscall, &rule.when);
-        let _ = writeln!(text, "| `{}` | {when} | {} |", rule.syscall, reasons.join("; "));
-    }
-    text.push_str(
-        "\n## What this profile does not promise\n\n\
-         It holds for what was driven while it was recorded. Log rotation, certificate renewal, running out of memory, a \
-         driver reset and whatever else was not exercised may need calls that it refuses. It decides by syscall, not by \
-         file, device or driver command, which seccomp cannot see.\n",
-    );
     text
+}
+
+/// Whether this is about a GPU.
+pub(crate) fn gpu(trace: &Trace) -> String {
+    let driver =
+        trace.target.gpu_driver.as_ref().map(|driver| format!("{} {}", driver.vendor, driver.version));
+    match (trace.target.gpu, driver) {
+        (Some(true), Some(driver)) => format!("GPU: used, with driver {driver}"),
+        (Some(true), None) => "GPU: used, with a driver of unknown version".to_owned(),
+        (Some(false), Some(driver)) => {
+            format!("GPU: not used, though driver {driver} was loaded")
+        }
+        (None, Some(driver)) => format!("GPU driver: {driver}"),
+        (_, None) => "no GPU driver was loaded".to_owned(),
+    }
 }
 
 /// By whom the confined starts were made, where it was not by us.
@@ -317,36 +349,5 @@ const fn backend(backend: Backend) -> &'static str {
     match backend {
         Backend::Ebpf => "ebpf",
         Backend::Notify => "notify",
-    }
-}
-
-fn reason(reason: &Reason) -> String {
-    match reason {
-        Reason::Observed { calls, phases, first, .. } => {
-            let phases: Vec<&str> = phases.iter().map(|phase| phase.as_str()).collect();
-            format!("{} in {}, first by {}", count(*calls, "call"), phases.join(", "), first.comm)
-        }
-        Reason::ExecSession { calls, first, .. } => {
-            format!("{} in exec sessions, first by {}", count(*calls, "call"), first.comm)
-        }
-        Reason::Added { why, .. } => format!("added: {why}"),
-        Reason::Always { why } => format!("*not observed*: every program needs it ({why})"),
-        Reason::Fallback { of, .. } => format!("*not observed*: called where {of} is answered with ENOSYS"),
-        Reason::Sibling { of, .. } => {
-            let of: Vec<&str> = of.iter().map(String::as_str).collect();
-            format!("*not observed*: stands for {} elsewhere", of.join(", "))
-        }
-        Reason::Portable { why } => format!("*not observed*: {why}"),
-        Reason::Runtime { runtime } => format!("*not observed*: {runtime} calls it"),
-        Reason::RuntimeSeen { calls, .. } => {
-            format!("{} by the container runtime, under the filter", count(*calls, "call"))
-        }
-    }
-}
-
-fn runtime(reason: &Reason) -> Option<&str> {
-    match reason {
-        Reason::Runtime { runtime } => Some(runtime),
-        _ => None,
     }
 }

@@ -9,13 +9,17 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use profiler::runtime_base::{self, Case, Installed, Measured, RuntimeKind};
-use synth::{RuntimeCase, RuntimeNeed, RuntimeTable};
-use trace::Abi;
+use profiler::runtime_base::{self, Case, Installed, Measured, RuntimeKind, Seen};
+use synth::{
+    Condition, Operator, RuntimeCase, RuntimeNeed, RuntimeTable,
+    arguments::{self, ArgumentUse},
+};
+use trace::{Abi, Kept};
 
 use crate::{
     exit,
     output::Output,
+    session::capture,
     synthesis::MEASURED,
     terminal::{count, say},
 };
@@ -73,7 +77,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let filter = serde_json::from_str(&synth::observe_profile(native).to_json())
         .context("cannot put the filter into JSON")?;
     say(format!("{} {}: starting containers and programs in them", kind.as_str(), installed.details));
-    let measured = runtime_base::measure(&installed, filter, options.rounds, &mut |case| {
+    let measured = runtime_base::measure(&installed, filter, &capture(), options.rounds, &mut |case| {
         say(format!("  {}", case_of(case).as_str()));
     })?;
     let shipped = synth::shipped_runtime(kind.as_str(), &installed.version);
@@ -122,24 +126,35 @@ fn table(
     };
     let known =
         |name: &str| shipped.into_iter().flat_map(|table| &table.need).find(|need| need.names.contains(name));
-    let mut groups: BTreeMap<(BTreeSet<RuntimeCase>, bool, String), BTreeSet<String>> = BTreeMap::new();
-    for (name, cases) in &measured.seen {
-        let (by_chance, why) = known(name)
-            .map_or_else(|| (false, unknown.clone()), |need| (need.by_chance, purpose(need).to_owned()));
-        let cases = cases.iter().copied().map(case_of).collect();
-        groups.entry((cases, by_chance, why)).or_default().insert(name.clone());
+    let mut groups: BTreeMap<Group, BTreeMap<String, Option<Ways>>> = BTreeMap::new();
+    for (name, seen) in &measured.seen {
+        let known = known(name);
+        let by_chance = known.is_some_and(|need| need.by_chance);
+        let why = known.map_or_else(|| unknown.clone(), |need| purpose(need).to_owned());
+        let cases = seen.cases.iter().copied().map(case_of).collect();
+        let mut ways = ways(name, seen);
+        // What comes and goes comes and goes with its arguments.
+        if by_chance {
+            let known = known.and_then(|need| need.arguments.get(name)).cloned();
+            ways = ways.zip(known).map(|(ways, known)| &ways | &known);
+        }
+        groups.entry((cases, by_chance, why)).or_default().insert(name.clone(), ways);
     }
     for need in shipped.into_iter().flat_map(|table| &table.need).filter(|need| need.by_chance) {
-        let names = need.names.iter().filter(|name| !measured.seen.contains_key(*name)).cloned();
+        let names = need.names.iter().filter(|name| !measured.seen.contains_key(*name));
         groups
             .entry((BTreeSet::new(), true, format!("{}{NOT_SEEN}", purpose(need))))
             .or_default()
-            .extend(names);
+            .extend(names.map(|name| (name.clone(), need.arguments.get(name).cloned())));
     }
     groups.retain(|_, names| !names.is_empty());
     let mut need: Vec<RuntimeNeed> = groups
         .into_iter()
-        .map(|((seen, by_chance, why), names)| RuntimeNeed { names, seen, by_chance, why })
+        .map(|((seen, by_chance, why), calls)| {
+            let names = calls.keys().cloned().collect();
+            let arguments = calls.into_iter().filter_map(|(name, ways)| Some((name, ways?))).collect();
+            RuntimeNeed { names, seen, by_chance, why, arguments }
+        })
         .collect();
     // What every start needs first, what none showed last.
     need.sort_by_key(|need| {
@@ -161,6 +176,30 @@ fn table(
         ),
         need,
     }
+}
+
+/// What the calls of one entry have in common: the cases, whether they come and go, and what they are for.
+type Group = (BTreeSet<RuntimeCase>, bool, String);
+
+/// All ways in which a call is made.
+type Ways = BTreeSet<Vec<Condition>>;
+
+/// The ways in which a call was made, as far as rules can test them; none where they cannot, or that is not known.
+fn ways(name: &str, seen: &Seen) -> Option<Ways> {
+    let condition = |(kept, value): &(Kept, u64)| {
+        let argument = arguments::argument(name, kept.index).filter(|_| kept.offset.is_none())?;
+        let mask = kept.mask & argument.mask;
+        let is_tested = argument.usage == ArgumentUse::Rule && mask != 0;
+        is_tested.then_some(match mask {
+            u64::MAX => Condition { index: kept.index, value: *value, value_two: 0, op: Operator::Eq },
+            mask => {
+                Condition { index: kept.index, value: mask, value_two: value & mask, op: Operator::MaskedEq }
+            }
+        })
+    };
+    let way = |values: &Vec<(Kept, u64)>| -> Vec<Condition> { values.iter().filter_map(condition).collect() };
+    let ways: Ways = seen.arguments.as_ref()?.iter().map(way).collect();
+    (!ways.is_empty() && ways.iter().all(|way| !way.is_empty())).then_some(ways)
 }
 
 /// What is said of a call that comes and goes and did not come.
@@ -196,7 +235,8 @@ mod tests {
     fn a_table_says_where_each_call_was_seen_and_what_may_come_besides() {
         let shipped = RuntimeTable::read(
             "runtime = \"runc\"\nversion = \"1.1.5\"\nsource = \"x\"\n[[need]]\nnames = \"execve\"\nwhy = \"starts\"\n\
-             [[need]]\nnames = \"futex mmap\"\nby_chance = true\nwhy = \"Go\"\n[[need]]\nnames = \"setuid\"\nwhy = \"privileges\"\n",
+             [[need]]\nnames = \"futex mmap\"\nby_chance = true\nwhy = \"Go\"\n\
+             [need.arguments]\nfutex = [\"arg1 & 0xffffffff == 0x81\"]\nmmap = [\"arg2 & 0xffffffff == 0x0\"]\n[[need]]\nnames = \"setuid\"\nwhy = \"privileges\"\n",
         )
         .unwrap();
         let installed = Installed {
@@ -207,12 +247,22 @@ mod tests {
         };
         let all: BTreeSet<Case> = Case::ALL.into();
         let first: BTreeSet<Case> = [Case::ALL[0]].into();
-        let seen = [("execve", &all), ("futex", &all), ("umask", &first)];
-        let measured = Measured {
-            seen: seen.map(|(name, cases)| (name.to_owned(), cases.clone())).into(),
-            starts: 8,
-            execs: 4,
+        let kept = |index, name: &str| Kept { index, offset: None, name: name.to_owned(), mask: 0xffff_ffff };
+        let wait = vec![(kept(1, "op"), 0x80)];
+        let two =
+            [(3, 4), (3, 5)].map(|(level, name)| vec![(kept(1, "level"), level), (kept(2, "optname"), name)]);
+        let with = |cases: &BTreeSet<Case>, values: &[Vec<(Kept, u64)>]| Seen {
+            cases: cases.clone(),
+            arguments: (!values.is_empty()).then(|| values.iter().cloned().collect()),
         };
+        let seen = [
+            ("execve", with(&all, &[])),
+            ("futex", with(&all, &[wait])),
+            ("setsockopt", with(&first, &two)),
+            ("umask", with(&first, &[])),
+        ];
+        let measured =
+            Measured { seen: seen.map(|(name, seen)| (name.to_owned(), seen)).into(), starts: 8, execs: 4 };
         let made = table(&installed, &measured, Some(&shipped), "Linux 6.18");
         let text = made.to_toml("");
         assert_eq!(RuntimeTable::read(&text).unwrap(), made);
@@ -229,10 +279,19 @@ mod tests {
             [
                 ("execve".to_owned(), 4, false, "starts"),
                 ("futex".to_owned(), 4, true, "Go"),
-                ("umask".to_owned(), 1, false, "seen, and not in the shipped table of runc 1.1.5"),
+                ("setsockopt umask".to_owned(), 1, false, "seen, and not in the shipped table of runc 1.1.5"),
                 ("mmap".to_owned(), 0, true, "Go; not seen in these runs"),
             ]
         );
+        let arguments = "[need.arguments]\n\
+            setsockopt = [\"arg1 & 0xffffffff == 0x3, arg2 & 0xffffffff == 0x4\", \
+            \"arg1 & 0xffffffff == 0x3, arg2 & 0xffffffff == 0x5\"]\n";
+        assert!(text.contains(arguments), "{text}");
+        assert!(
+            text.contains("futex = [\"arg1 & 0xffffffff == 0x80\", \"arg1 & 0xffffffff == 0x81\"]"),
+            "{text}"
+        );
+        assert!(text.contains("mmap = [\"arg2 & 0xffffffff == 0x0\"]"), "{text}");
         // Measured again with that as the shipped table, the label stands once.
         let again = table(&installed, &measured, Some(&made), "Linux 6.18");
         assert_eq!(again.need.last().unwrap().why, "Go; not seen in these runs");

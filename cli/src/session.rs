@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use profiler::{Choice, drive::Plan};
+use profiler::{CaptureArgument, CaptureCall, CapturePlan, Choice, Descriptor, drive::Plan};
+use synth::arguments;
+use trace::{Abi, Kept};
 
 use crate::folder;
 
@@ -73,6 +75,37 @@ impl From<Backend> for Choice {
             Backend::Ebpf => Self::Ebpf,
             Backend::Notify => Self::Notify,
         }
+    }
+}
+
+/// What a recording keeps of arguments: of every ABI of this machine what a rule or a finding can use.
+pub(crate) fn capture() -> CapturePlan {
+    let (_, machine) = profiler::host::kernel();
+    let abis: &[Abi] = match Abi::native_of(&machine) {
+        Some(Abi::X86_64) => &[Abi::X86_64, Abi::I386, Abi::X32],
+        _ => &[Abi::Aarch64, Abi::Arm],
+    };
+    let calls = abis.iter().flat_map(|abi| arguments::captured(*abi).map(|call| capture_call(*abi, call)));
+    CapturePlan { calls: calls.collect(), opens: true }
+}
+
+fn capture_call(abi: Abi, call: arguments::Captured) -> CaptureCall {
+    let argument = |argument: &arguments::Argument| CaptureArgument {
+        kept: Kept {
+            index: argument.index,
+            offset: argument.offset,
+            name: argument.name.clone(),
+            mask: argument.mask,
+        },
+        width: argument.width,
+    };
+    CaptureCall {
+        abi,
+        number: call.number,
+        arguments: call.arguments.into_iter().map(argument).collect(),
+        descriptor: call
+            .descriptor
+            .map(|arguments::Descriptor { index, unless }| Descriptor { index, unless }),
     }
 }
 

@@ -1,10 +1,14 @@
 //! `synth`: turns traces into a profile, with the reason for each rule beside it.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use clap::Args;
-use synth::{Level, Synthesis};
+use synth::{Finding, Level, Synthesis};
 use trace::Trace;
 
 use crate::{
@@ -52,17 +56,19 @@ pub(crate) struct Risks {
 pub(crate) fn run(mut options: Options) -> anyhow::Result<ExitCode> {
     options.form.check(&options.output)?;
     let merged = input::merged(&options.traces)?;
-    let mut added = Vec::new();
-    for folder in options.traces.iter().filter(|path| path.is_dir()) {
-        let workload = folder::Workload::read(folder)?;
+    let folders = options.traces.iter().filter(|path| path.is_dir());
+    let workloads =
+        folders.map(|folder| folder::Workload::read(folder)).collect::<anyhow::Result<Vec<_>>>()?;
+    for workload in &workloads {
         options.choices.or_stored(&workload.synthesis);
-        added.extend(workload.added.iter().map(Into::into));
     }
     let beside = (options.output.as_os_str() != "-").then(|| options.output.with_extension("evidence.json"));
     let profile = Output::prepare(&options.output)?;
     let evidence = beside.as_deref().map(Output::prepare).transpose()?;
     let mut how = options.choices.options()?;
-    how.allow = added;
+    for workload in &workloads {
+        workload.resolve(&mut how)?;
+    }
     how.without_startup = options.risks.without_startup;
     how.accept_incomplete = options.risks.accept_incomplete;
     let made = match synthesize(&merged, &how)? {
@@ -84,7 +90,24 @@ pub(crate) fn run(mut options: Options) -> anyhow::Result<ExitCode> {
         say(hint);
     }
     print(written.line.unwrap_or_default());
-    Ok(exit::code(exit::YES))
+    let undecided = say_undecided(&made, folder.map(PathBuf::as_path));
+    Ok(exit::code(if undecided { exit::EVIDENCE } else { exit::YES }))
+}
+
+/// What someone has to decide before the profile can be relied on, and how; says whether there is any.
+pub(crate) fn say_undecided(made: &Synthesis, folder: Option<&Path>) -> bool {
+    let undecided = made.evidence.findings.iter().filter(|finding| finding.level() == Level::Undecided);
+    let syscalls: BTreeSet<&str> = undecided.filter_map(Finding::syscall).collect();
+    let place = match folder {
+        Some(folder) => format!("put into `{}`", folder.join(folder::WORKLOAD).display()),
+        None => "give a workload folder instead of traces, and put into its `workload.toml`".to_owned(),
+    };
+    for syscall in &syscalls {
+        say(format!(
+            "undecided: `{syscall}`; {place}: [[decision]] verdict = \"accept\" (it stays so) or \"allow\" (perhaps under a condition, `when`), syscall = \"{syscall}\", reason, owner",
+        ));
+    }
+    !syscalls.is_empty()
 }
 
 /// Synthesizes; evidence that is refused is an answer of its own (exit code 3), said here.

@@ -35,6 +35,22 @@ pub(crate) struct Choices {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) default_action: Option<DefaultAction>,
 
+    /// How far rules go by the arguments of calls [default: stable]
+    #[arg(long, value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) arguments: Option<Arguments>,
+
+    /// A branch of the GPU driver that the profile is to hold for, such as 570; may be repeated [default: every branch
+    /// that is known]
+    #[arg(long = "gpu-driver", value_name = "BRANCH", value_parser = branch)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) gpu_drivers: Vec<u32>,
+
+    /// The oldest libseccomp that the profile is loaded with: names that it does not know are findings [default: 2.5.4]
+    #[arg(long, value_name = "VERSION", value_parser = libseccomp)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) libseccomp: Option<String>,
+
     /// Leave out what exec sessions (`docker exec`, exec probes) called: they will be refused it
     #[arg(long)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -49,6 +65,29 @@ pub(crate) enum Margin {
     None,
     /// Also the siblings of what was observed: calls that do the same thing on another kernel or libc
     Portable,
+}
+
+/// `--arguments`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Arguments {
+    /// Not at all: a call that was seen is allowed with whatever the ceiling allows
+    Off,
+    /// What was seen, and harmless values of the same argument that another input or host may bring
+    Stable,
+    /// Only what was seen: another input or host may be refused something
+    Exact,
+}
+
+/// A branch of the driver, from its number or a whole version: `570`, `570.86.15`.
+fn branch(text: &str) -> Result<u32, String> {
+    let number = text.split('.').next().and_then(|major| major.parse().ok());
+    number.ok_or_else(|| "no branch of a driver; write its number, such as 570".to_owned())
+}
+
+/// A libseccomp of the table.
+fn libseccomp(text: &str) -> Result<String, synth::UnknownLibseccomp> {
+    text.parse::<synth::Libseccomp>().map(|known| known.to_string())
 }
 
 /// `--runtime`.
@@ -193,6 +232,11 @@ impl Choices {
         self.ceiling = self.ceiling.take().or_else(|| stored.ceiling.clone());
         self.default_action = self.default_action.or(stored.default_action);
         self.without_exec |= stored.without_exec;
+        self.arguments = self.arguments.or(stored.arguments);
+        if self.gpu_drivers.is_empty() {
+            self.gpu_drivers.clone_from(&stored.gpu_drivers);
+        }
+        self.libseccomp = self.libseccomp.take().or_else(|| stored.libseccomp.clone());
     }
 
     /// The options as the synthesizer takes them; the files of a ceiling and of runtimes' tables are read.
@@ -202,6 +246,12 @@ impl Choices {
             Some(Ceiling::None) => synth::Ceiling::None,
             Some(Ceiling::Profile(path)) => synth::Ceiling::Profile(input::profile(Path::new(path))?),
         };
+        let gpu_drivers = match self.gpu_drivers.as_slice() {
+            [] => synth::GpuDrivers::All,
+            branches => synth::GpuDrivers::Only(branches.iter().copied().collect()),
+        };
+        let oldest = synth::Libseccomp::OLDEST;
+        let libseccomp: synth::Libseccomp = self.libseccomp.as_deref().unwrap_or(oldest).parse()?;
         let (runtime, measured) = self.runtime.as_ref().unwrap_or(&Runtime::Auto).resolve()?;
         Ok(Options {
             margin: match self.margin {
@@ -211,6 +261,13 @@ impl Choices {
             runtime,
             measured,
             without_exec: self.without_exec,
+            arguments: match self.arguments {
+                Some(Arguments::Off) => synth::ArgumentMode::Off,
+                None | Some(Arguments::Stable) => synth::ArgumentMode::Stable,
+                Some(Arguments::Exact) => synth::ArgumentMode::Exact,
+            },
+            gpu_drivers,
+            libseccomp,
             ceiling,
             default_action: match self.default_action {
                 None | Some(DefaultAction::Errno) => synth::DefaultAction::Errno,

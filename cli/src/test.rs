@@ -1,6 +1,6 @@
 //! `test`: runs a command or a container with a profile enforced, and names each denial.
 
-use std::{collections::BTreeSet, ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
 use harness::Mode;
@@ -10,12 +10,12 @@ use synth::Profile;
 
 use crate::{
     containers::{Engines, ImageTarget, container_trial, names_seccomp, profile_file},
-    exit, folder, input,
+    exit,
+    expected::{Bearing, Expected},
+    folder, input,
     session::{Backend, Life, duration},
     terminal::{print, remarks, say},
-    trial::{
-        Bearing, Setting, Trial, above_ceiling, denial_json, relayed_trial, running_trial, sentence, trial,
-    },
+    trial::{Setting, Trial, denial_json, relayed_trial, running_trial, sentence, trial},
 };
 
 /// Run a command or a container with a profile enforced, and name each denial
@@ -100,11 +100,11 @@ pub(crate) fn run(mut options: Options) -> anyhow::Result<ExitCode> {
         }
     }
     let plan = options.life.plan(options.health_cmd.clone(), options.duration);
-    let above_ceiling =
-        input::evidence(&options.profile)?.map(|evidence| above_ceiling(&evidence)).unwrap_or_default();
+    let evidence = input::evidence(&options.profile)?;
+    let expected = evidence.as_ref().map(Expected::new).unwrap_or_default();
     let mut result = Outcome::default();
     if let Some(name) = &options.container {
-        match running_trial(&profile, name, &options.engines, &plan, &above_ceiling)? {
+        match running_trial(&profile, name, &options.engines, &plan, &expected)? {
             Ok(trial) => result.add(&options, &trial, "running"),
             Err(why) => {
                 say(format!("error: {why}"));
@@ -118,7 +118,7 @@ pub(crate) fn run(mut options: Options) -> anyhow::Result<ExitCode> {
             !options.complain,
             "`--complain` is for commands: an engine loads the profile as it is; see `watch --profile`"
         );
-        let start = Containers { profile: &profile, plan: &plan, above_ceiling: &above_ceiling };
+        let start = Containers { profile: &profile, plan: &plan, expected: &expected };
         start.test(&options, container, &mut result)?;
         return Ok(result.tell(&options));
     }
@@ -126,7 +126,7 @@ pub(crate) fn run(mut options: Options) -> anyhow::Result<ExitCode> {
         profile: &profile,
         command: &command,
         plan: &plan,
-        above_ceiling: &above_ceiling,
+        expected: &expected,
         stdout_is_ours: options.json,
     };
     let mode = if options.complain { Mode::Complain } else { Mode::Enforce };
@@ -146,12 +146,12 @@ pub(crate) fn run(mut options: Options) -> anyhow::Result<ExitCode> {
 struct Containers<'a> {
     profile: &'a Profile,
     plan: &'a Plan,
-    above_ceiling: &'a BTreeSet<String>,
+    expected: &'a Expected,
 }
 
 impl Containers<'_> {
     fn test(&self, options: &Options, container: engine::Run, result: &mut Outcome) -> anyhow::Result<()> {
-        let Self { profile, plan, above_ceiling } = *self;
+        let Self { profile, plan, expected } = *self;
         anyhow::ensure!(
             !names_seccomp(&container.options),
             "the container's options choose a seccomp profile of their own; leave `--security-opt seccomp=…` and `--privileged` out: the profile under test is put there"
@@ -178,10 +178,10 @@ impl Containers<'_> {
         };
         for _ in 1..=options.runs {
             let trial = if notify {
-                relayed_trial(profile, &container, plan, above_ceiling)?
+                relayed_trial(profile, &container, plan, expected)?
             } else {
                 let run = engine::Run { seccomp: Some(file.0.clone()), ..container.clone() };
-                container_trial(profile, run, &options.engines, plan, above_ceiling)?
+                container_trial(profile, run, &options.engines, plan, expected)?
             };
             result.add(options, &trial, "container");
         }
@@ -271,12 +271,14 @@ fn report(options: &Options, run: u32, trial: &Trial, mode: &str) {
     }
     let word = if options.complain { "would be denied" } else { "denied" };
     for denial in &trial.run.denials {
-        match trial.bearing(denial) {
-            Bearing::Enosys => say(format!("answered as not implemented: {}", sentence(denial))),
-            Bearing::AboveCeiling => say(format!("refused by the ceiling: {}", sentence(denial))),
-            Bearing::Denial => {
-                print(format!("{word}: {}\n        to allow it: {}\n", sentence(denial), denial.remedy));
-            }
+        match trial.bearing(denial).in_words() {
+            Some(words) => say(format!("{words}: {}", sentence(denial))),
+            None => print(format!(
+                "{word}: {}\n        to allow it: {}\n        {}\n",
+                sentence(denial),
+                denial.rule,
+                denial.remedy
+            )),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One confined start of a workload: under a profile, driven like a recording, judged by its denials and its health.
 
-use std::{collections::BTreeSet, ffi::OsString, os::fd::AsFd};
+use std::{ffi::OsString, os::fd::AsFd};
 
 use confine::Launch;
 use engine::{Container, Found, Seccomp};
@@ -11,14 +11,16 @@ use profiler::{
 };
 use serde_json::{Value, json};
 use synth::{
-    Evidence, Finding, Profile,
+    Profile,
     decode::{Context, Detail},
 };
 
 use crate::{
     containers::{Engines, profile_file},
+    expected::{Bearing, Expected},
     output::read,
     record::TOOL,
+    session::capture,
     terminal::Live,
 };
 
@@ -27,31 +29,14 @@ use crate::{
 pub(crate) struct Trial {
     /// How the start went.
     pub(crate) run: Run,
-    /// Calls that the ceiling took out of the profile, a finding already: the engines' default refuses them too.
-    pub(crate) above_ceiling: BTreeSet<String>,
-}
-
-/// How a refusal bears on the profile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Bearing {
-    /// The workload asked for something that was not learned.
-    Denial,
-    /// The ceiling took it out of the profile.
-    AboveCeiling,
-    /// The profile answers it with ENOSYS on purpose.
-    Enosys,
+    /// What the profile's evidence says will be refused.
+    pub(crate) expected: Expected,
 }
 
 impl Trial {
     /// How a refusal bears on the profile.
     pub(crate) fn bearing(&self, denial: &Denial) -> Bearing {
-        if denial.explicit_enosys {
-            Bearing::Enosys
-        } else if self.above_ceiling.contains(&denial.name) {
-            Bearing::AboveCeiling
-        } else {
-            Bearing::Denial
-        }
+        self.expected.bearing(denial)
     }
 
     /// The refusals that bear on the profile in this way.
@@ -69,22 +54,12 @@ impl Trial {
     }
 }
 
-/// The calls that the ceiling took out of a profile, from its evidence.
-pub(crate) fn above_ceiling(evidence: &Evidence) -> BTreeSet<String> {
-    let names = evidence.findings.iter().filter_map(|finding| match finding {
-        Finding::AboveCeiling { syscall, .. } => Some(syscall.clone()),
-        _ => None,
-    });
-    names.collect()
-}
-
 /// What a start is made of.
 pub(crate) struct Setting<'a> {
     pub(crate) profile: &'a Profile,
     pub(crate) command: &'a [OsString],
     pub(crate) plan: &'a Plan,
-    /// Calls whose refusal is known.
-    pub(crate) above_ceiling: &'a BTreeSet<String>,
+    pub(crate) expected: &'a Expected,
     /// Our standard output is for the result: the workload's goes to standard error.
     pub(crate) stdout_is_ours: bool,
 }
@@ -97,7 +72,7 @@ pub(crate) fn trial(setting: &Setting<'_>, mode: Mode) -> anyhow::Result<Trial> 
         launch.stdout = Some(std::io::stderr().as_fd().try_clone_to_owned()?);
     }
     let run = runtime.block_on(harness::run(setting.profile, launch, mode, setting.plan))?;
-    Ok(Trial { run, above_ceiling: setting.above_ceiling.clone() })
+    Ok(Trial { run, expected: setting.expected.clone() })
 }
 
 /// A container that already runs, exercised and judged; never started, stopped or changed. The inner error is that it
@@ -107,7 +82,7 @@ pub(crate) fn running_trial(
     name: &str,
     engines: &Engines,
     plan: &Plan,
-    above_ceiling: &BTreeSet<String>,
+    expected: &Expected,
 ) -> anyhow::Result<Result<Trial, String>> {
     let sockets = engines.sockets();
     let Found { container, .. } = engine::find(name, engines.engine, &sockets)?;
@@ -123,6 +98,7 @@ pub(crate) fn running_trial(
         subject: ContainerSubject::Existing { name: name.to_owned(), choice: engines.engine },
         sockets,
         plan: plan.clone(),
+        capture: capture(),
         stdout_is_ours: true,
         observe_profile: None,
     };
@@ -130,7 +106,8 @@ pub(crate) fn running_trial(
     let Some(recording) = recorded.into_iter().next() else {
         anyhow::bail!("container `{name}` was not seen")
     };
-    let denials = harness::attribute(profile, &recording.refusals, &recording.driven.phases)?;
+    let denials =
+        harness::attribute(profile, &recording.refusals, &recording.trace, &recording.driven.phases)?;
     let mut remarks = vec![
         "it ran already: what was refused to it before, and while it starts, is not known; see `test --image`".to_owned(),
     ];
@@ -138,7 +115,7 @@ pub(crate) fn running_trial(
         remarks.push("some events were lost, so a denial may be missing".to_owned());
     }
     let run = Run { driven: recording.driven, denials, remarks };
-    Ok(Ok(Trial { run, above_ceiling: above_ceiling.clone() }))
+    Ok(Ok(Trial { run, expected: expected.clone() }))
 }
 
 /// Whether the engine says that the container runs under this very profile.
@@ -169,14 +146,14 @@ pub(crate) fn relayed_trial(
     profile: &Profile,
     container: &engine::Run,
     plan: &Plan,
-    above_ceiling: &BTreeSet<String>,
+    expected: &Expected,
 ) -> anyhow::Result<Trial> {
     let folder = tempfile::Builder::new().prefix("seccomp-learn.").tempdir()?;
     let relay = Relay::listen(profile, folder.path())?;
     let file = profile_file(&relay.profile().to_json())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let run = runtime.block_on(harness::run_relayed(relay, container, file.path().to_owned(), plan))?;
-    Ok(Trial { run, above_ceiling: above_ceiling.clone() })
+    Ok(Trial { run, expected: expected.clone() })
 }
 
 /// A denial in one line for a person: `unshare(CLONE_NEWUSER) → EPERM, 3 times, first by sh (4711) in serving`.
@@ -196,7 +173,7 @@ pub(crate) fn sentence(denial: &Denial) -> String {
         Stage::Exec => "exec session: ",
         Stage::Setup | Stage::Start => "container runtime: ",
     };
-    let call = in_words(denial.abi, &denial.name, &denial.args, Detail::Short);
+    let call = in_words(denial.abi, &denial.name, &denial.args, denial.file.as_deref(), Detail::Short);
     format!(
         "{whose}{call}{abi} → {}, {times}, first by {} ({}) in {}",
         denial.verdict,
@@ -206,26 +183,29 @@ pub(crate) fn sentence(denial: &Denial) -> String {
     )
 }
 
-/// A call with its arguments in words.
-pub(crate) fn in_words(abi: trace::Abi, name: &str, arguments: &[u64; 6], detail: Detail) -> String {
-    synth::decode::call(abi, name, arguments, &Context { detail, ..Context::default() })
+/// A call with its arguments in words, and the file of its first descriptor where it is known.
+pub(crate) fn in_words(
+    abi: trace::Abi,
+    name: &str,
+    arguments: &[u64; 6],
+    file: Option<&str>,
+    detail: Detail,
+) -> String {
+    synth::decode::call(abi, name, arguments, &Context { file, detail, ..Context::default() })
 }
 
 /// A denial for a program.
 pub(crate) fn denial_json(denial: &Denial, bearing: Bearing, run: u32) -> Value {
     json!({
-        "type": match bearing {
-            Bearing::Denial => "denial",
-            Bearing::AboveCeiling => "above-ceiling",
-            Bearing::Enosys => "enosys",
-        },
+        "type": bearing.as_str(),
         "version": 1,
         "run": run,
         "abi": denial.abi,
         "number": denial.number,
         "name": denial.name,
         "args": denial.args.map(|argument| format!("{argument:#x}")),
-        "call": in_words(denial.abi, &denial.name, &denial.args, Detail::Full),
+        "call": in_words(denial.abi, &denial.name, &denial.args, denial.file.as_deref(), Detail::Full),
+        "file": denial.file,
         "verdict": denial.verdict.to_string(),
         "count": denial.count,
         "pid": denial.pid,
@@ -234,5 +214,6 @@ pub(crate) fn denial_json(denial: &Denial, bearing: Bearing, run: u32) -> Value 
         "phase": denial.phase.as_str(),
         "after_ms": denial.after_ms,
         "remedy": denial.remedy,
+        "rule": denial.rule,
     })
 }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use profiler::ebpf::{Class, Refusal};
-use synth::{Profile, Verdict};
-use trace::{Outcome, PhaseName};
+use synth::{Profile, Verdict, decode};
+use trace::{Outcome, PhaseName, Row, Trace, Values};
 
 use crate::{Denial, HarnessError, Judge, Stage};
 
-/// The denials among refusals that were met while this profile was in force, in the order of their first sight.
+/// The denials among refusals that were met while this profile was in force, in the order of their first sight. Where
+/// the trace of the same start has the arguments of refused calls, there is one for each of them.
 /// `phases` are the phases of the drive; without any, everything is start-up.
 ///
 /// # Errors
@@ -16,35 +17,83 @@ use crate::{Denial, HarnessError, Judge, Stage};
 pub fn attribute(
     profile: &Profile,
     refusals: &[Refusal],
+    trace: &Trace,
     phases: &[(PhaseName, Duration)],
 ) -> Result<Vec<Denial>, HarnessError> {
-    let judge = Judge::new(profile.clone())?;
-    let mut denials: Vec<Denial> = refusals
-        .iter()
-        // What is called before the profile is loaded was refused by another.
-        .filter(|refusal| refusal.class != Class::RuntimeSetup)
-        .map(|refusal| {
-            let args = refusal.arguments.unwrap_or_default();
-            let verdict = verdict(&judge, refusal);
-            Denial {
-                abi: refusal.abi,
-                number: refusal.number,
-                name: refusal.name.clone(),
-                args,
-                verdict,
-                explicit_enosys: judge.is_explicit_enosys(refusal.abi, refusal.number, verdict),
-                count: refusal.count,
-                pid: refusal.first.pid,
-                comm: refusal.first.comm.clone(),
-                stage: refusal.class.into(),
-                phase: phase(phases, refusal.first.after_ms),
-                after_ms: refusal.first.after_ms,
-                remedy: judge.remedy(refusal.abi, refusal.number, &args),
-            }
-        })
-        .collect();
+    let judge = Judge::new(profile.clone())?.under(trace.target.runtime.as_deref())?;
+    let mut denials = Vec::new();
+    // What is called before the profile is loaded was refused by another.
+    for refusal in refusals.iter().filter(|refusal| refusal.class != Class::RuntimeSetup) {
+        let whole = denial(&judge, refusal, phases);
+        let alone = refusals.iter().filter(|other| is_same_call(refusal, other)).count() == 1;
+        let parts = row(trace, refusal).filter(|_| alone).map(|row| parts(&judge, &whole, row, phases));
+        let parts = parts.unwrap_or_default();
+        let known: u64 = parts.iter().map(|part| part.count).sum();
+        if known < whole.count {
+            denials.push(Denial { count: whole.count - known, ..whole });
+        }
+        denials.extend(parts);
+    }
     denials.sort_by_key(|denial| (denial.after_ms, denial.abi, denial.number));
     Ok(denials)
+}
+
+fn is_same_call(one: &Refusal, other: &Refusal) -> bool {
+    (one.class, one.abi, one.number) == (other.class, other.abi, other.number)
+}
+
+/// Where the trace has the call.
+fn row<'a>(trace: &'a Trace, refusal: &Refusal) -> Option<&'a Row> {
+    let rows = match refusal.class {
+        Class::Workload => trace.syscalls.as_slice(),
+        Class::ExecSession => trace.exec.as_ref().map_or(&[][..], |exec| &exec.syscalls),
+        Class::RuntimeSetup | Class::RuntimeStart => &[],
+    };
+    rows.iter().find(|row| (row.abi, row.number) == (refusal.abi, refusal.number))
+}
+
+fn denial(judge: &Judge, refusal: &Refusal, phases: &[(PhaseName, Duration)]) -> Denial {
+    let (abi, number) = (refusal.abi, refusal.number);
+    let args = refusal.arguments.as_ref();
+    let verdict = verdict(judge, refusal);
+    Denial {
+        abi,
+        number,
+        name: refusal.name.clone(),
+        args: refusal.arguments.unwrap_or_default(),
+        verdict,
+        explicit_enosys: judge.is_explicit_enosys(abi, number, verdict),
+        count: refusal.count,
+        pid: refusal.first.pid,
+        comm: refusal.first.comm.clone(),
+        stage: refusal.class.into(),
+        phase: phase(phases, refusal.first.after_ms),
+        after_ms: refusal.first.after_ms,
+        file: None,
+        remedy: judge.remedy(abi, number, args),
+        rule: judge.rule(abi, number, args),
+    }
+}
+
+/// The refused calls of a row, one for each of their arguments.
+fn parts(judge: &Judge, whole: &Denial, row: &Row, phases: &[(PhaseName, Duration)]) -> Vec<Denial> {
+    let Some(arguments) = &row.arguments else { return Vec::new() };
+    let part = |values: &Values| {
+        let args = decode::registers(&arguments.kept, values);
+        Denial {
+            args,
+            count: values.denied,
+            pid: values.first.pid,
+            comm: values.first.comm.clone(),
+            phase: phase(phases, values.first.after_ms),
+            after_ms: values.first.after_ms,
+            file: values.file.as_ref().map(decode::file),
+            remedy: judge.remedy(whole.abi, whole.number, Some(&args)),
+            rule: judge.rule(whole.abi, whole.number, Some(&args)),
+            ..whole.clone()
+        }
+    };
+    arguments.values.iter().filter(|values| values.denied > 0).map(part).collect()
 }
 
 /// How it was answered: the profile knows it better than the kernel's return value shows it, unless another filter

@@ -73,8 +73,13 @@ pub struct Denial {
     pub phase: PhaseName,
     /// When the first came, in milliseconds after the start.
     pub after_ms: u64,
+    /// What the call's descriptor was, where the call has one that matters and it is known: a device's path, or what
+    /// `/proc/PID/fd` shows for a file that has none.
+    pub file: Option<String>,
     /// The smallest rule that would allow it, as OCI JSON on one line.
     pub remedy: String,
+    /// The same in words: `socket when domain == AF_NETLINK`.
+    pub rule: String,
 }
 
 /// What a confined start showed.

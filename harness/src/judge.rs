@@ -7,7 +7,9 @@
 
 use std::collections::BTreeSet;
 
-use synth::{CompileOptions, Instruction, Profile, Program, SeccompData, Verdict, compile, simulate};
+use synth::{
+    CompileOptions, Instruction, Profile, Program, SeccompData, Verdict, ask, bypasses_filters, compile,
+};
 use trace::Abi;
 
 use crate::{HarnessError, remedy};
@@ -46,6 +48,18 @@ impl Judge {
         Ok(Self { profile, program, native })
     }
 
+    /// The same as this container runtime loads the profile: runc, by its name with or without a version, answers calls
+    /// above the highest number that the profile names with ENOSYS.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn under(self, runtime: Option<&str>) -> Result<Self, HarnessError> {
+        let is_runc = runtime.and_then(|runtime| runtime.split(' ').next()) == Some("runc");
+        let options = CompileOptions::default().with_enosys_stub(is_runc);
+        let program = compile(&self.profile, self.native, options)?;
+        Ok(Self { program, ..self })
+    }
+
     /// The profile that is asked.
     #[must_use]
     pub const fn profile(&self) -> &Profile {
@@ -68,12 +82,15 @@ impl Judge {
     #[must_use]
     pub fn verdict(&self, abi: Abi, number: u32, arguments: [u64; 6]) -> Verdict {
         // The kernel would not take a program that cannot be followed.
-        simulate(&self.program, &SeccompData::call(abi, number, arguments)).unwrap_or(Verdict::KillProcess)
+        ask(&self.program, abi, number, arguments).map_or(Verdict::KillProcess, |answer| answer.verdict)
     }
 
     /// What becomes of a call, as far as that is the same for all its arguments.
     #[must_use]
     pub fn answer(&self, abi: Abi, number: u32) -> Answer {
+        if bypasses_filters(abi, number) {
+            return Answer::Allowed;
+        }
         let Some(walk) = Walk::through(&self.program, &SeccompData::call(abi, number, [0; 6])) else {
             return Answer::Depends([u64::MAX; 6]);
         };
@@ -109,10 +126,16 @@ impl Judge {
             && remedy::says_enosys(&self.profile, &abi.name(number).to_string())
     }
 
-    /// The smallest rule that would allow a call, as OCI JSON on one line.
+    /// The smallest rule that would allow a call, as OCI JSON on one line: with its arguments, where they are known.
     #[must_use]
-    pub fn remedy(&self, abi: Abi, number: u32, arguments: &[u64; 6]) -> String {
+    pub fn remedy(&self, abi: Abi, number: u32, arguments: Option<&[u64; 6]>) -> String {
         remedy::remedy(&self.profile, self.native, abi, &abi.name(number).to_string(), arguments)
+    }
+
+    /// The same in words: `socket when domain == AF_NETLINK`.
+    #[must_use]
+    pub fn rule(&self, abi: Abi, number: u32, arguments: Option<&[u64; 6]>) -> String {
+        remedy::in_words(&self.profile, abi, &abi.name(number).to_string(), arguments)
     }
 }
 
@@ -279,6 +302,17 @@ mod tests {
         check("mprotect", Answer::Refused(Verdict::Errno(1)));
         check("prctl", bits(0, u64::MAX));
         assert_eq!(judge.answer(Abi::X86_64, 999), Answer::Refused(Verdict::Errno(1)));
+        // No filter is asked about the kernel's own probes.
+        assert_eq!(judge.answer(Abi::X86_64, 335), Answer::Allowed);
+        assert_eq!(judge.verdict(Abi::X86_64, 336, [0; 6]), Verdict::Allow);
+        // The highest call that the profile names is clone3, 435: runc has an answer of its own above.
+        for (runtime, errno) in
+            [(Some("runc 1.1.5"), 38), (Some("runc"), 38), (Some("crun 1.8.1"), 1), (None, 1)]
+        {
+            let judge = judge.clone().under(runtime).unwrap();
+            assert_eq!(judge.answer(Abi::X86_64, 437), Answer::Refused(Verdict::Errno(errno)), "{runtime:?}");
+            assert_eq!(judge.answer(Abi::X86_64, 434), Answer::Refused(Verdict::Errno(1)), "{runtime:?}");
+        }
         assert_eq!(judge.answer(Abi::I386, 3), Answer::Allowed);
         assert_eq!(judge.answer(Abi::Aarch64, 3), Answer::Refused(Verdict::KillThread));
         let dependent = judge.dependent();

@@ -93,7 +93,7 @@ impl Ledger {
     pub(crate) fn refuse(&mut self, refused: &Refused) {
         let Refused { abi, number, arguments, verdict, thread, process, stage } = *refused;
         let name = abi.name(number).to_string();
-        let remedy = remedy::remedy(&self.profile, self.native, abi, &name, &arguments);
+        let remedy = remedy::remedy(&self.profile, self.native, abi, &name, Some(&arguments));
         let kind = Kind { abi, number, verdict, comm: comm(thread), stage, remedy };
         if let Some(denial) = self.places.get(&kind).and_then(|place| self.denials.get_mut(*place)) {
             denial.count += 1;
@@ -103,9 +103,11 @@ impl Ledger {
             self.unlisted += 1;
             return;
         }
+        let rule = remedy::in_words(&self.profile, abi, &name, Some(&arguments));
         self.denials.push(Denial {
             abi,
             number,
+            file: file(abi, number, &arguments, thread),
             name,
             args: arguments,
             verdict,
@@ -117,6 +119,7 @@ impl Ledger {
             phase: self.phase.get(),
             after_ms: u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX),
             remedy: kind.remedy.clone(),
+            rule,
         });
         self.places.insert(kind, self.denials.len() - 1);
     }
@@ -148,6 +151,23 @@ impl Ledger {
         }
         remarks
     }
+}
+
+/// What the descriptor is of that a waiting call was made with, as far as it says nothing about the user's files.
+fn file(abi: Abi, number: u32, arguments: &[u64; 6], thread: u32) -> Option<String> {
+    let call = synth::arguments::captured(abi).find(|call| call.number == number)?;
+    let descriptor = call.descriptor?;
+    let argument = |index: u32| arguments.get(usize::try_from(index).ok()?).copied();
+    if let Some((index, bits)) = descriptor.unless
+        && argument(index)? & bits != 0
+    {
+        return None;
+    }
+    // The kernel reads 32 bits of it.
+    let number = argument(descriptor.index)? & 0xffff_ffff;
+    let path =
+        fs::read_link(format!("/proc/{thread}/fd/{number}")).ok()?.into_os_string().into_string().ok()?;
+    (!path.starts_with('/') || path.starts_with("/dev/")).then_some(path)
 }
 
 /// The name of a thread that waits in a call; empty when it was killed meanwhile.

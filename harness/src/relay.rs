@@ -246,7 +246,7 @@ mod tests {
             let program = compile(&supervised, Abi::X86_64, CompileOptions::default()).unwrap();
             let mut notified = 0;
             for abi in [Abi::X86_64, Abi::I386, Abi::X32] {
-                for number in 0..600 {
+                for number in (0..600).filter(|number| !synth::bypasses_filters(abi, *number)) {
                     for first in [0, 1, 2, 16, 0x7e02_0000] {
                         let arguments = [first, 1, 8, 8, 0, 0];
                         let data = SeccompData::call(abi, number, arguments);

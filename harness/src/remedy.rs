@@ -2,17 +2,23 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use synth::{Action, Operator, Profile};
+use synth::{Action, Condition, Operator, Profile, decode};
 use trace::Abi;
 
 /// What a person compares: parameters that are 32 bits wide, the upper half of the register being garbage.
 const LOW_HALF: u64 = 0xffff_ffff;
 
-/// An entry of `syscalls` on one line. Where the profile allows the call under conditions, the new entry has
-/// conditions on the same arguments; where the ABI is not judged at all, the architectures come first.
-pub(crate) fn remedy(profile: &Profile, native: Abi, abi: Abi, name: &str, arguments: &[u64; 6]) -> String {
+/// An entry of `syscalls` on one line, with the conditions of [`conditions`]; where the ABI is not judged at all, the
+/// architectures come first.
+pub(crate) fn remedy(
+    profile: &Profile,
+    native: Abi,
+    abi: Abi,
+    name: &str,
+    arguments: Option<&[u64; 6]>,
+) -> String {
     let mut entry = format!(r#"{{"names":["{name}"],"action":"SCMP_ACT_ALLOW""#);
-    let conditions = conditions(profile, name, arguments);
+    let conditions: Vec<String> = conditions(profile, name, arguments).iter().map(written).collect();
     if !conditions.is_empty() {
         // Writing to a String cannot fail.
         let _ = write!(entry, r#","args":[{}]"#, conditions.join(","));
@@ -32,14 +38,34 @@ pub(crate) fn remedy(profile: &Profile, native: Abi, abi: Abi, name: &str, argum
     format!(r#"{{"architectures":[{list}],"syscalls":[{entry}]}}"#)
 }
 
-/// One condition for each argument that the profile conditions for this call, with the value that was asked for.
-fn conditions(profile: &Profile, name: &str, arguments: &[u64; 6]) -> Vec<String> {
-    let mut found = BTreeMap::new();
-    let entries = profile
+/// The same in words: `socket when domain == AF_NETLINK`.
+pub(crate) fn in_words(profile: &Profile, abi: Abi, name: &str, arguments: Option<&[u64; 6]>) -> String {
+    let conditions = conditions(profile, name, arguments);
+    if conditions.is_empty() {
+        return format!("{name} always");
+    }
+    format!("{name} when {}", decode::conditions(abi, name, &conditions))
+}
+
+fn written(condition: &Condition) -> String {
+    let Condition { index, value, value_two, op } = *condition;
+    format!(r#"{{"index":{index},"value":{value},"valueTwo":{value_two},"op":"{}"}}"#, op.as_str())
+}
+
+/// Where the profile allows the call under conditions, one on each argument that it looks at; where it does not allow
+/// it, one on each argument that a rule may test. Each with the value that was asked for; none if that is not known.
+fn conditions(profile: &Profile, name: &str, arguments: Option<&[u64; 6]>) -> Vec<Condition> {
+    let Some(arguments) = arguments else { return Vec::new() };
+    let mut allowing = profile
         .syscalls
         .iter()
-        .filter(|entry| entry.action.executes() && entry.names.iter().any(|own| own == name));
-    for condition in entries.flat_map(|entry| &entry.args) {
+        .filter(|entry| entry.action.executes() && entry.names.iter().any(|own| own == name))
+        .peekable();
+    if allowing.peek().is_none() {
+        return decode::tuple(name, arguments);
+    }
+    let mut found = BTreeMap::new();
+    for condition in allowing.flat_map(|entry| &entry.args) {
         let Some(argument) = usize::try_from(condition.index).ok().and_then(|index| arguments.get(index))
         else {
             continue;
@@ -55,11 +81,13 @@ fn conditions(profile: &Profile, name: &str, arguments: &[u64; 6]) -> Vec<String
         let widest = found.entry(condition.index).or_insert((0, *argument));
         widest.0 |= mask;
     }
-    let written = found.into_iter().map(|(index, (mask, argument))| {
-        let value = argument & mask;
-        format!(r#"{{"index":{index},"value":{mask},"valueTwo":{value},"op":"SCMP_CMP_MASKED_EQ"}}"#)
-    });
-    written.collect()
+    let condition = |(index, (mask, argument))| Condition {
+        index,
+        value: mask,
+        value_two: argument & mask,
+        op: Operator::MaskedEq,
+    };
+    found.into_iter().map(condition).collect()
 }
 
 /// Whether ENOSYS for this call is the profile's own word, not what it says to all it does not name.
@@ -87,7 +115,7 @@ mod tests {
             simulate(&program, &data).unwrap()
         };
         assert!(!verdict(&parsed).executes());
-        let remedy = remedy(&parsed, Abi::X86_64, abi, name, &arguments);
+        let remedy = remedy(&parsed, Abi::X86_64, abi, name, Some(&arguments));
         assert_eq!(remedy, expected);
         let mut changed: serde_json::Value = serde_json::from_str(profile).unwrap();
         let remedy: serde_json::Value = serde_json::from_str(&remedy).unwrap();
@@ -139,6 +167,24 @@ mod tests {
             "getpid",
             none,
             r#"{"architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_X86"],"syscalls":[{"names":["getpid"],"action":"SCMP_ACT_ALLOW"}]}"#,
+        );
+        // A call that the profile does not know is allowed with these arguments only, where a rule may test them.
+        check(
+            profile,
+            Abi::X86_64,
+            "socketpair",
+            [1, 0x80001, 0, 0xdead_beef, 0, 0],
+            r#"{"names":["socketpair"],"action":"SCMP_ACT_ALLOW","args":[{"index":0,"value":4294967295,"valueTwo":1,"op":"SCMP_CMP_MASKED_EQ"},{"index":1,"value":4294967295,"valueTwo":524289,"op":"SCMP_CMP_MASKED_EQ"},{"index":2,"value":4294967295,"valueTwo":0,"op":"SCMP_CMP_MASKED_EQ"}]}"#,
+        );
+        let profile = Profile::read(profile.as_bytes()).unwrap();
+        let words = |name, arguments| in_words(&profile, Abi::X86_64, name, Some(&arguments));
+        assert_eq!(words("mkdir", none), "mkdir always");
+        assert_eq!(in_words(&profile, Abi::X86_64, "socket", None), "socket always");
+        assert_eq!(words("socket", [16, 3, 9, 0, 0, 0]), "socket when domain == AF_NETLINK");
+        let pair = words("socketpair", [1, 0x80001, 0, 7, 0, 0]);
+        assert!(
+            pair.starts_with("socketpair when domain == AF_UNIX, type == SOCK_STREAM|SOCK_CLOEXEC"),
+            "{pair}"
         );
     }
 }

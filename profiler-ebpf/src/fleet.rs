@@ -159,13 +159,17 @@ pub struct Target {
     pub released: u32,
     /// Refusals that were counted without their arguments, [`crate::maps::REFUSED`] being full.
     pub refused_full: u32,
+    /// Distinct tuples of arguments that are kept of all its calls.
+    pub tuples: u32,
+    /// Fills the struct up.
+    pub reserved: u32,
     /// What else was counted.
     pub tally: Tally,
     /// The cgroup's path below the mount, filled with zeros; empty where user space knows it.
     pub path: [u8; PATH_LENGTH],
 }
 
-const _: () = assert!(size_of::<Target>() == 64 + size_of::<Tally>() + PATH_LENGTH);
+const _: () = assert!(size_of::<Target>() == 72 + size_of::<Tally>() + PATH_LENGTH);
 
 impl Target {
     /// A target of which nothing is known yet.
@@ -182,6 +186,8 @@ impl Target {
         late: 0,
         released: 0,
         refused_full: 0,
+        tuples: 0,
+        reserved: 0,
         tally: Tally::EMPTY,
         path: [0; PATH_LENGTH],
     };

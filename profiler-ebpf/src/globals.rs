@@ -71,9 +71,37 @@ pub struct Kernel {
     pub nsproxy_mnt_ns: u32,
     /// `task_struct.seccomp.filter_count`.
     pub task_filter_count: u32,
+    /// Not 0 if the kernel's type information has all fields below: they are read to tell what a descriptor is.
+    pub has_files: u32,
+    /// `task_struct.files`.
+    pub task_files: u32,
+    /// `files_struct.fdt`.
+    pub files_fdt: u32,
+    /// `fdtable.max_fds`.
+    pub fdtable_max_fds: u32,
+    /// `fdtable.fd`.
+    pub fdtable_fd: u32,
+    /// `file.f_inode`.
+    pub file_inode: u32,
+    /// `file.f_op`.
+    pub file_op: u32,
+    /// `file.f_path.dentry`.
+    pub file_dentry: u32,
+    /// `inode.i_mode`.
+    pub inode_mode: u32,
+    /// `inode.i_rdev`.
+    pub inode_rdev: u32,
+    /// `inode.i_sb`.
+    pub inode_sb: u32,
+    /// `super_block.s_magic`.
+    pub sb_magic: u32,
+    /// `dentry.d_parent`.
+    pub dentry_parent: u32,
+    /// `dentry.d_name.name`.
+    pub dentry_name: u32,
 }
 
-const _: () = assert!(size_of::<Kernel>() == 160 && align_of::<Kernel>() == 4);
+const _: () = assert!(size_of::<Kernel>() == 216 && align_of::<Kernel>() == 4);
 
 /// What is counted besides calls; every field starts at 0.
 #[repr(C)]
@@ -97,9 +125,11 @@ pub struct Tally {
     pub seeded: u64,
     /// Cgroups that were to become targets and could not, all targets being taken.
     pub targets_full: u64,
+    /// Opens of the kept paths that are not in [`crate::maps::OPENED`]: it was full, or the path too long.
+    pub opens_beyond: u64,
 }
 
-const _: () = assert!(size_of::<Tally>() == 72 && align_of::<Tally>() == 8);
+const _: () = assert!(size_of::<Tally>() == 80 && align_of::<Tally>() == 8);
 
 impl Tally {
     /// Nothing counted.
@@ -113,5 +143,6 @@ impl Tally {
         confined: 0,
         seeded: 0,
         targets_full: 0,
+        opens_beyond: 0,
     };
 }

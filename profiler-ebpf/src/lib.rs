@@ -11,13 +11,16 @@ mod globals;
 mod values;
 
 pub use call::{Call, ROWS, TABLE_NUMBERS};
-pub use capture::{MAX_TUPLES, MAX_TUPLES_A_CALL, Masks, Tuple, Width};
+pub use capture::{
+    FLEET_TUPLES, MAX_FILES, MAX_OPENED, MAX_TUPLES, MAX_TUPLES_A_CALL, Masks, NAME_PART, NAMES, Names,
+    OPENED_PATH, Opened, OpenedFile, Seen, Tuple, file,
+};
 pub use fleet::{
     BLOCK_ROWS, FLEET_ENDINGS, FLEET_FIRST, FLEET_RARE, MAX_NURSERIES, MAX_REFUSED, MAX_TARGETS, MAX_WANTED,
     Member, NAME_LENGTH, PATH_LENGTH, Refused, STARTUP, Target, group, in_slot, open, slot,
 };
 pub use globals::{Kernel, MODE_CGROUP, MODE_PROCESS, Tally};
-pub use values::{COMM_LENGTH, Cell, Counted, Ending, FirstSight, Shared, TaskState};
+pub use values::{COMM_LENGTH, Cell, Counted, Ending, FirstSight, Shared, SharedCell, TaskState};
 
 /// How many cgroup ids [`maps::SLOTS`] tells apart without a hash; a power of two.
 pub const SLOT_COUNT: u32 = 4096;
@@ -51,7 +54,7 @@ pub mod maps {
     pub const PHASE: &str = ".data.phase";
     /// [`crate::Tally`] in its only element.
     pub const TALLY: &str = ".bss";
-    /// By [`crate::group::index`] and number: [`crate::Cell`], shared by all CPUs; for many targets.
+    /// By [`crate::group::index`] and number: [`crate::SharedCell`]; for many targets.
     pub const BLOCKS: &str = "BLOCKS";
     /// By index: see [`crate::open`].
     pub const OPEN: &str = "OPEN";
@@ -69,10 +72,14 @@ pub mod maps {
     pub const REFUSED: &str = "REFUSED";
     /// By [`crate::Call::row`]: [`crate::Masks`].
     pub const MASKS: &str = "MASKS";
-    /// By [`crate::Tuple`]: how often (`u64`).
+    /// By [`crate::Tuple`]: [`crate::Seen`].
     pub const TUPLES: &str = "TUPLES";
-    /// By [`crate::Counted`]: [`crate::Width`].
+    /// By [`crate::Call::row`]: what [`crate::SharedCell::tuples`] is where the cells are not shared.
     pub const WIDTHS: &str = "WIDTHS";
+    /// By [`crate::OpenedFile`]: [`crate::Names`].
+    pub const FILES: &str = "FILES";
+    /// By [`crate::Opened`]: [`crate::Seen`], its `calls` being how often.
+    pub const OPENED: &str = "OPENED";
     /// Not 0 in its only element (`u32`) while arguments are kept.
     pub const CAPTURING: &str = ".data.capturing";
     /// The global of type [`crate::Kernel`] that user space sets before loading.

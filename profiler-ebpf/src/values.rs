@@ -21,9 +21,11 @@ pub struct TaskState {
     pub entered: u32,
     /// How many filters were on it when it was first seen.
     pub filters: u32,
+    /// Where in its memory the path stands that the call opens; 0 if it opens none, or paths are not kept.
+    pub path: u64,
 }
 
-const _: () = assert!(size_of::<TaskState>() == 24 && align_of::<TaskState>() == 4);
+const _: () = assert!(size_of::<TaskState>() == 32 && align_of::<TaskState>() == 8);
 
 impl TaskState {
     /// The task had an event since the recording began.
@@ -32,7 +34,7 @@ impl TaskState {
     pub const DESCENDANT: u32 = 2;
 }
 
-/// What is counted for a call.
+/// What one CPU counts for a call.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cell {
@@ -42,8 +44,7 @@ pub struct Cell {
     pub ok: u64,
     /// How often it failed with `errno`.
     pub errors: u64,
-    /// The first error seen in this cell; the others are in [`crate::maps::ENDINGS`]. 0 while there was none, and
-    /// in cells that CPUs share: there it is always [`Cell::SHARED_ERRNO`].
+    /// The first error seen in this cell; the others are in [`crate::maps::ENDINGS`]. 0 while there was none.
     pub errno: u32,
     /// The phases in which it was seen, a bit for each.
     pub phases: u32,
@@ -51,9 +52,27 @@ pub struct Cell {
 
 const _: () = assert!(size_of::<Cell>() == 32 && align_of::<Cell>() == 8);
 
-impl Cell {
-    /// The error that is counted in a cell that CPUs share: `EAGAIN`, on which programs loop.
-    pub const SHARED_ERRNO: u32 = 11;
+/// What all CPUs together count for a call.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SharedCell {
+    /// How often it was entered.
+    pub calls: u64,
+    /// How often it returned something that is no error.
+    pub ok: u64,
+    /// How often it failed with [`SharedCell::ERRNO`]; other errors are in [`crate::maps::ENDINGS`].
+    pub errors: u64,
+    /// How many distinct tuples of its arguments are kept; more than [`crate::MAX_TUPLES_A_CALL`] if one was not.
+    pub tuples: u32,
+    /// The phases in which it was seen, a bit for each.
+    pub phases: u32,
+}
+
+const _: () = assert!(size_of::<SharedCell>() == 32 && align_of::<SharedCell>() == 8);
+
+impl SharedCell {
+    /// `EAGAIN`, on which programs loop. No CPU can claim the cell for the error that it saw first.
+    pub const ERRNO: u32 = 11;
 }
 
 /// A call as it is counted: of one group.
@@ -73,7 +92,7 @@ const _: () = assert!(size_of::<Counted>() == 12 && align_of::<Counted>() == 4);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shared {
     /// The counters.
-    pub cell: Cell,
+    pub cell: SharedCell,
     /// Who made the call first, and when.
     pub first: FirstSight,
 }
@@ -111,8 +130,8 @@ pub struct FirstSight {
     pub nanoseconds: u64,
     /// The process, in the host's pid namespace.
     pub process: u32,
-    /// Fills the struct up.
-    pub reserved: u32,
+    /// The phases in which it was seen, a bit for each, where no cell says so: in [`crate::Seen`]. 0 elsewhere.
+    pub phases: u32,
     /// The thread's name, filled with zeros.
     pub comm: [u8; COMM_LENGTH],
 }

@@ -1,7 +1,8 @@
 //! Attaches BPF programs and holds them until its standard input ends: for `cargo xtask bench overhead`.
 //!
-//! `hold record DIRECTORY` records a cgroup as the tool does, `hold fleet DIRECTORY…` many of them; `hold empty
-//! HOOK…` attaches programs that do nothing. `hold memory DIRECTORY COUNT` holds nothing: it makes so many cgroups
+//! `hold record DIRECTORY` records a cgroup as the tool does, `hold arguments DIRECTORY` with the arguments of two
+//! calls, `hold fleet DIRECTORY…` many cgroups, with these arguments; `hold empty HOOK…` attaches programs that do
+//! nothing. `hold memory DIRECTORY COUNT` holds nothing: it makes so many cgroups
 //! below the directory, records a program in each, and says how much memory that took.
 
 #![expect(clippy::print_stdout, reason = "says when the programs are attached")]
@@ -15,7 +16,11 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use aya::{Btf, Ebpf, programs::BtfTracePoint};
-use seccomp_learn_profiler::ebpf::{EbpfRecorder, Fleet, Watch};
+use seccomp_learn_profiler::{
+    CaptureArgument, CaptureCall, CapturePlan, Descriptor,
+    ebpf::{EbpfRecorder, Fleet, Watch},
+};
+use trace::{Abi, Kept};
 
 #[cfg(target_arch = "x86_64")]
 static EMPTY: &[u8] = aya::include_bytes_aligned!("../../profiler-ebpf/objects/empty.x86_64.bpf.o");
@@ -27,13 +32,11 @@ static EMPTY: &[u8] = &[];
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["record", directory] => {
-            let recorder = EbpfRecorder::start(&Watch::Cgroup((*directory).into()))?;
-            hold()?;
-            drop(recorder);
-        }
+        ["record", directory] => record(directory, &CapturePlan::default())?,
+        ["arguments", directory] => record(directory, &arguments_kept()?)?,
         ["fleet", directories @ ..] if !directories.is_empty() => {
             let mut fleet = Fleet::start(true)?;
+            fleet.keep(&arguments_kept()?)?;
             for directory in directories {
                 fleet.add(Path::new(directory))?;
             }
@@ -53,16 +56,41 @@ fn main() -> anyhow::Result<()> {
             hold()?;
         }
         _ => bail!(
-            "usage: hold record DIRECTORY | hold fleet DIRECTORY… | hold memory DIRECTORY COUNT | hold empty HOOK…"
+            "usage: hold record DIRECTORY | hold arguments DIRECTORY | hold fleet DIRECTORY… | hold memory DIRECTORY COUNT | hold empty HOOK…"
         ),
     }
     Ok(())
+}
+
+fn record(directory: &str, plan: &CapturePlan) -> anyhow::Result<()> {
+    let recorder = EbpfRecorder::start(&Watch::Cgroup(directory.into()), plan)?;
+    hold()?;
+    drop(recorder);
+    Ok(())
+}
+
+/// What is kept of the calls that are measured, as by the table of the tool: of `getsockopt` the level and the
+/// option, of `ioctl` the request and what the descriptor is.
+fn arguments_kept() -> anyhow::Result<CapturePlan> {
+    let abi = Abi::native_of(std::env::consts::ARCH).context("no ABI of this machine")?;
+    let call = |syscall: &str, kept: &[u32], descriptor: Option<u32>| {
+        let argument = |index: &u32| CaptureArgument {
+            kept: Kept { index: *index, offset: None, name: format!("argument {index}"), mask: 0xffff_ffff },
+            width: 32,
+        };
+        let number = abi.number(syscall).with_context(|| format!("no call `{syscall}`"))?;
+        let descriptor = descriptor.map(|index| Descriptor { index, unless: None });
+        anyhow::Ok(CaptureCall { abi, number, arguments: kept.iter().map(argument).collect(), descriptor })
+    };
+    let calls = vec![call("getsockopt", &[1, 2], None)?, call("ioctl", &[1], Some(0))?];
+    Ok(CapturePlan { calls, opens: true })
 }
 
 /// Records so many cgroups with a program in each, and prints in KiB: this process's memory, that of the maps here,
 /// and that of the maps with 256 possible CPUs.
 fn memory(directory: &Path, count: usize) -> anyhow::Result<()> {
     let mut fleet = Fleet::start(true)?;
+    fleet.keep(&arguments_kept()?)?;
     fleet.nurse(directory, 1)?;
     for index in 0..count {
         let path = directory.join(index.to_string());

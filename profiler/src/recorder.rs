@@ -1,6 +1,6 @@
 //! What both backends are to the session that drives them.
 
-use trace::{Losses, PhaseName, Row};
+use trace::{Losses, Open, PhaseName, Row};
 
 /// A recording that is under way.
 pub trait Recorder: Send {
@@ -35,6 +35,12 @@ pub struct Progress {
 pub struct Observations {
     /// One row for each syscall of each ABI, `runs` being 1.
     pub rows: Vec<Row>,
+    /// The opens of the GPU driver's files, by path, ordered.
+    pub opens: Vec<Open>,
+    /// Opens of such files that are not among `opens`, because there were too many paths.
+    pub opens_beyond: u64,
+    /// Whether a GPU device of NVIDIA's was used; none where arguments were not captured.
+    pub gpu: Option<bool>,
     /// What could not be recorded.
     pub losses: Losses,
     /// Whether a filter that is not the workload's own was already on it.

@@ -14,7 +14,7 @@ use trace::{
 };
 
 use crate::{
-    Progress, RecordError, Recorder,
+    CapturePlan, Progress, RecordError, Recorder,
     cgroup::{self, OwnCgroup},
     containers::Event,
     drive::{Driven, Plan, Signals, Watcher, drive},
@@ -56,6 +56,8 @@ pub struct Request {
     pub backend: Choice,
     /// What to do with the workload between start and stop.
     pub plan: Plan,
+    /// What to keep of the arguments of calls.
+    pub capture: CapturePlan,
     /// Our standard output is for the result: the command's goes to standard error.
     pub stdout_is_ours: bool,
 }
@@ -221,14 +223,15 @@ async fn record_command(
     let started_at = host::now();
     let (mut recorder, mut child): (Box<dyn Recorder>, _) = match (&own, backend) {
         (Some(own), Backend::Ebpf) => {
-            let recorder = EbpfRecorder::start(&Watch::Cgroup(own.path().to_owned()))?;
+            let watch = Watch::Cgroup(own.path().to_owned());
+            let recorder = EbpfRecorder::start(&watch, &request.capture)?;
             let (child, _) = gated.release()?;
             (Box::new(recorder), child)
         }
         _ => {
             let (child, listener) = gated.release()?;
             let listener = listener.ok_or(RecordError::NotifyNeedsCommand("no listener".to_owned()))?;
-            (Box::new(NotifyRecorder::start(listener)?), child)
+            (Box::new(NotifyRecorder::start(listener, request.capture.clone())?), child)
         }
     };
     let started = Instant::now();
@@ -254,7 +257,7 @@ async fn record_running(
     let listening = Signals::listen();
     let mut signals =
         listening.map_err(|source| RecordError::Io { what: "cannot listen for signals", source })?;
-    let mut recorder = EbpfRecorder::start(watch)?;
+    let mut recorder = EbpfRecorder::start(watch, &request.capture)?;
     // What already runs is past its start.
     if startup == Startup::NotRecorded {
         recorder.set_phase(PhaseName::Serving);
@@ -274,13 +277,14 @@ fn finish(
     tool: &str,
     backend: Backend,
     started_at: String,
-    target: Target,
+    mut target: Target,
     startup: Startup,
     recorder: Box<dyn Recorder>,
     driven: Driven,
 ) -> Result<Recording, RecordError> {
     let observed = recorder.finish().map_err(RecordError::Finish)?;
     let (kernel, arch) = host::kernel();
+    target.gpu = observed.gpu;
     let about = About {
         tool: tool.to_owned(),
         backend,
@@ -298,6 +302,7 @@ fn finish(
     trace.phases =
         driven.phases.iter().map(|(name, at)| Phase { name: *name, from_ms: milliseconds(*at) }).collect();
     trace.syscalls = observed.rows;
+    (trace.opens, trace.opens_beyond) = (observed.opens, observed.opens_beyond);
     Ok(Recording { trace, driven })
 }
 

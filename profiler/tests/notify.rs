@@ -14,7 +14,7 @@ use std::{
 
 use confine::{Child, Exit, Filter, Launch, spawn};
 use seccomp_learn_profiler::{
-    Observations, Recorder,
+    CapturePlan, Observations, Recorder,
     notify::{self, NotifyRecorder},
 };
 use trace::{Abi, Outcome, PhaseName, Row};
@@ -35,7 +35,7 @@ fn start(command: &[&str]) -> (Child, Box<NotifyRecorder>) {
     let filter = Filter::Listen(notify::filter().unwrap());
     let launch = Launch { filter, ..Launch::new(&command).unwrap() };
     let (mut child, listener) = spawn(launch).unwrap().release().unwrap();
-    let recorder = NotifyRecorder::start(listener.unwrap()).unwrap();
+    let recorder = NotifyRecorder::start(listener.unwrap(), CapturePlan::default()).unwrap();
     child.wait_exec().unwrap();
     (child, Box::new(recorder))
 }

@@ -23,15 +23,24 @@ pub(crate) struct Test {
 pub(crate) struct Clause(BTreeMap<u32, Test>);
 
 impl Test {
-    /// Nothing if the value has bits outside the mask: libseccomp clears those, so they are cleared here.
-    const fn new(mask: u64, value: u64) -> Self {
+    /// Bits of the value outside the mask are cleared, as libseccomp does.
+    pub(crate) const fn new(mask: u64, value: u64) -> Self {
         Self { mask, value: value & mask }
     }
 
-    /// Whether it lets through numbers that follow each other: the mask leaves out low bits only.
-    const fn is_block(self) -> bool {
-        let free = !self.mask;
-        free & free.wrapping_add(1) == 0
+    /// The bits that are tested.
+    pub(crate) const fn mask(self) -> u64 {
+        self.mask
+    }
+
+    /// What the argument is, as far as it is tested.
+    pub(crate) const fn value(self) -> u64 {
+        self.value
+    }
+
+    /// The same, of the bits in `mask` only.
+    pub(crate) const fn within(self, mask: u64) -> Self {
+        Self::new(self.mask & mask, self.value)
     }
 
     /// What both let through.
@@ -49,6 +58,21 @@ impl Test {
 }
 
 impl Clause {
+    /// Tests on different arguments; one that holds always is none.
+    pub(crate) fn of(tests: impl IntoIterator<Item = (u32, Test)>) -> Self {
+        Self(tests.into_iter().filter(|(_, test)| test.mask != 0).collect())
+    }
+
+    /// The test on an argument.
+    pub(crate) fn test(&self, index: u32) -> Option<Test> {
+        self.0.get(&index).copied()
+    }
+
+    /// The tests, by argument.
+    pub(crate) fn tests(&self) -> impl Iterator<Item = (u32, Test)> {
+        self.0.iter().map(|(index, test)| (*index, *test))
+    }
+
     /// Conditions on different arguments as clauses, alternatives of each other, that let through exactly the
     /// same. `narrow(index)` says that the kernel reads the argument as 32 bits: then an inequality is taken
     /// over the low half, with a zero upper half.
@@ -56,12 +80,7 @@ impl Clause {
         let mut clauses = BTreeSet::from([Self::default()]);
         for condition in conditions {
             let tests = tests(condition, narrow(condition.index));
-            // A mask of zero holds always, which is said by no test.
-            let one = |test: &Test| match test.mask {
-                0 => Self::default(),
-                _ => Self(BTreeMap::from([(condition.index, *test)])),
-            };
-            let tests: Vec<Self> = tests.iter().map(one).collect();
+            let tests: Vec<Self> = tests.iter().map(|test| Self::of([(condition.index, *test)])).collect();
             clauses =
                 clauses.iter().flat_map(|clause| tests.iter().filter_map(|test| clause.and(test))).collect();
         }
@@ -101,34 +120,41 @@ impl Clause {
         self.0.iter().all(|(index, test)| other.0.get(index).is_some_and(|their| test.covers(*their)))
     }
 
-    /// Two clauses that differ in one bit of one value, as one; only where the result is a block of numbers
-    /// that follow each other, which a reader can check.
-    fn merged(&self, other: &Self) -> Option<Self> {
-        let mut difference = None;
-        for ((index, own), (other_index, their)) in self.0.iter().zip(&other.0) {
-            if index != other_index || own.mask != their.mask {
-                return None;
+    /// The clauses that differ from this one in one bit of one value, each with the one that is both. A test of all
+    /// 64 bits stays one: without some of them it would be a mask that signed numbers do not hold, as those of the
+    /// security-profiles-operator are.
+    fn neighbours(&self) -> impl Iterator<Item = (Self, Self)> {
+        self.0.iter().flat_map(move |(&index, &test)| {
+            let bits = (0..u64::BITS).map(|bit| 1 << bit);
+            bits.filter(move |bit| test.mask & bit != 0 && test.mask != u64::MAX).map(move |bit| {
+                let with = |test: Test| {
+                    let mut tests = self.0.clone();
+                    tests.insert(index, test);
+                    Self::of(tests)
+                };
+                (with(Test::new(test.mask, test.value ^ bit)), with(Test::new(test.mask & !bit, test.value)))
+            })
+        })
+    }
+
+    /// What this lets through and the other does not, as clauses that exclude each other.
+    pub(crate) fn without(&self, other: &Self) -> BTreeSet<Self> {
+        if self.and(other).is_none() {
+            return BTreeSet::from([self.clone()]);
+        }
+        let mut left = BTreeSet::new();
+        // What meets the other's tests so far; of that, each bit in turn is what the other does not let through.
+        let mut met = self.clone();
+        for (&index, test) in &other.0 {
+            // The highest first: what is left of a range is then the ranges on either side.
+            for bit in (0..u64::BITS).rev().map(|bit| 1 << bit).filter(|bit| test.mask & bit != 0) {
+                let with = |value| met.and(&Self::of(BTreeMap::from([(index, Test::new(bit, value))])));
+                left.extend(with(!test.value & bit));
+                let Some(joint) = with(test.value & bit) else { return left };
+                met = joint;
             }
-            if own.value != their.value {
-                let bits = own.value ^ their.value;
-                let merged = Test::new(own.mask & !bits, own.value);
-                if difference.is_some() || !bits.is_power_of_two() || !merged.is_block() {
-                    return None;
-                }
-                difference = Some((*index, merged));
-            }
         }
-        if self.0.len() != other.0.len() {
-            return None;
-        }
-        let (index, test) = difference?;
-        let mut tests = self.0.clone();
-        if test.mask == 0 {
-            tests.remove(&index);
-        } else {
-            tests.insert(index, test);
-        }
-        Some(Self(tests))
+        left
     }
 
     /// Arguments that pass.
@@ -153,37 +179,49 @@ impl Clause {
 }
 
 /// The same set with fewer clauses: what another one covers is left out, and two that differ in a single bit
-/// become one.
+/// become one, if `kind` is the same of the reasons of both.
 pub(crate) fn simplify<R: Clone + Ord>(
     clauses: BTreeMap<Clause, BTreeSet<R>>,
+    kind: impl Fn(&BTreeSet<R>) -> bool,
 ) -> BTreeMap<Clause, BTreeSet<R>> {
     let mut clauses = clauses;
-    while let Some((gone, into)) = simplification(&clauses) {
-        let mut reasons = BTreeSet::new();
-        for clause in &gone {
-            reasons.extend(clauses.remove(clause).unwrap_or_default());
+    loop {
+        let before = clauses.len();
+        drop_covered(&mut clauses);
+        merge(&mut clauses, &kind);
+        if clauses.len() == before {
+            return clauses;
         }
-        clauses.entry(into).or_default().extend(reasons);
     }
-    clauses
 }
 
-/// Clauses that go, and the one that takes their place.
-fn simplification<R>(clauses: &BTreeMap<Clause, BTreeSet<R>>) -> Option<(Vec<Clause>, Clause)> {
-    for one in clauses.keys() {
-        for other in clauses.keys() {
-            if one == other {
-                continue;
-            }
-            if one.covers(other) {
-                return Some((vec![other.clone()], one.clone()));
-            }
-            if let Some(merged) = one.merged(other) {
-                return Some((vec![one.clone(), other.clone()], merged));
-            }
+fn drop_covered<R: Ord>(clauses: &mut BTreeMap<Clause, BTreeSet<R>>) {
+    let all: Vec<Clause> = clauses.keys().cloned().collect();
+    for clause in &all {
+        let cover = clauses.keys().find(|other| *other != clause && other.covers(clause)).cloned();
+        if let Some(cover) = cover {
+            let reasons = clauses.remove(clause).unwrap_or_default();
+            clauses.entry(cover).or_default().extend(reasons);
         }
     }
-    None
+}
+
+fn merge<R: Ord>(clauses: &mut BTreeMap<Clause, BTreeSet<R>>, kind: &impl Fn(&BTreeSet<R>) -> bool) {
+    let mut left: BTreeSet<Clause> = clauses.keys().cloned().collect();
+    while let Some(clause) = left.pop_first() {
+        let own = clauses.get(&clause).map(kind);
+        let found = clause
+            .neighbours()
+            .find(|(other, _)| clauses.get(other).is_some_and(|other| Some(kind(other)) == own));
+        let Some((other, both)) = found else { continue };
+        let mut reasons = BTreeSet::new();
+        for gone in [&clause, &other] {
+            left.remove(gone);
+            reasons.extend(clauses.remove(gone).unwrap_or_default());
+        }
+        clauses.entry(both.clone()).or_default().extend(reasons);
+        left.insert(both);
+    }
 }
 
 fn tests(condition: &Condition, narrow: bool) -> Vec<Test> {
@@ -290,6 +328,22 @@ mod tests {
         }
 
         #[test]
+        fn a_difference_is_exact(
+            one in condition(), other in condition(), third in condition(), x in number(), y in number(),
+        ) {
+            let clauses = Clause::alternatives(&[one], |_| false);
+            let args = [x, y, 0, 0, 0, 0];
+            // Of up to some thousands the first, and the one that the arguments meet.
+            let all = Clause::alternatives(&[other, third], |_| false);
+            let met = |clause: &&Clause| passes(&BTreeSet::from([(*clause).clone()]), &args);
+            for taken in all.first().into_iter().chain(all.iter().find(met)) {
+                let left: BTreeSet<Clause> = clauses.iter().flat_map(|clause| clause.without(taken)).collect();
+                let takes = passes(&BTreeSet::from([taken.clone()]), &args);
+                prop_assert_eq!(passes(&left, &args), one.holds(&args) && !takes);
+            }
+        }
+
+        #[test]
         fn conjunction_and_simplification_change_nothing(
             one in condition(), other in condition(), x in number(), y in number(),
         ) {
@@ -300,7 +354,7 @@ mod tests {
                 left.iter().flat_map(|a| right.iter().filter_map(|b| a.and(b))).collect();
             prop_assert_eq!(passes(&both, &args), one.holds(&args) && other.holds(&args));
             let either = left.into_iter().chain(right).map(|clause| (clause, BTreeSet::from([()]))).collect();
-            let simple: BTreeSet<Clause> = simplify(either).into_keys().collect();
+            let simple: BTreeSet<Clause> = simplify(either, |_| true).into_keys().collect();
             prop_assert_eq!(passes(&simple, &args), one.holds(&args) || other.holds(&args));
         }
     }

@@ -3,10 +3,11 @@
 //! It follows runc (`libcontainer/seccomp/seccomp_linux.go` at v1.1.5): the architectures are added to the
 //! native one; rules are added in order; a rule whose answer is the default's is left out; a name that the
 //! library does not know is left out; where two conditions are about one argument, each condition becomes a
-//! rule of its own; above eight calls the library makes a binary tree.
+//! rule of its own; above eight calls the library makes a binary tree. runc's `ENOSYS` stub is an option.
 //! <https://github.com/opencontainers/runc/blob/v1.1.5/libcontainer/seccomp/seccomp_linux.go>
 
 use std::{
+    collections::BTreeMap,
     io::{Read, Seek},
     os::fd::{FromRawFd, OwnedFd},
 };
@@ -14,7 +15,11 @@ use std::{
 use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
 use trace::Abi;
 
-use crate::profile::{Action, Architecture, Condition, Entry, Operator, Profile};
+use crate::{
+    library::Libseccomp,
+    profile::{Action, Architecture, Condition, Entry, Operator, Profile},
+    stub::stub,
+};
 
 /// One classic BPF instruction: `struct sock_filter`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,24 +42,45 @@ const _: () = assert!(size_of::<Instruction>() == 8);
 pub struct Program {
     /// The instructions, in order.
     pub instructions: Vec<Instruction>,
-    /// The names of the profile that this host's libseccomp does not know: their entries are not in the
-    /// filter, whatever they say.
+    /// The names of the profile that the library does not know: their entries are not in the filter, whatever
+    /// they say.
     pub unknown: Vec<String>,
 }
 
-/// How a profile is compiled. The default is what runc does.
+/// How a profile is compiled. The default is what runc and crun do with this host's library, without runc's stub.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CompileOptions {
     /// How the filter looks a call up.
     pub lookup: Lookup,
+    /// Whose names count: what this release does not know is left out, as on a node that has it. Names that this
+    /// host's library does not know are left out in any case.
+    pub libseccomp: Option<Libseccomp>,
+    /// Whether runc's stub answers calls above the highest number that the profile names.
+    pub enosys_stub: bool,
 }
 
 impl CompileOptions {
     /// The same with another way to look a call up.
     #[must_use]
     pub const fn with_lookup(self, lookup: Lookup) -> Self {
-        Self { lookup }
+        Self { lookup, ..self }
+    }
+
+    /// The same on a node with this release of libseccomp.
+    #[must_use]
+    pub const fn with_libseccomp(self, release: Libseccomp) -> Self {
+        Self { libseccomp: Some(release), ..self }
+    }
+
+    /// The same with or without runc's stub.
+    #[must_use]
+    pub const fn with_enosys_stub(self, enosys_stub: bool) -> Self {
+        Self { enosys_stub, ..self }
+    }
+
+    fn knows(self, name: &str) -> bool {
+        self.libseccomp.is_none_or(|release| release.knows(name))
     }
 }
 
@@ -132,18 +158,52 @@ pub fn compile(profile: &Profile, native: Abi, options: CompileOptions) -> Resul
         }
         for name in &entry.names {
             match ScmpSyscall::from_name(name) {
-                Ok(syscall) => add_rules(&mut context, answer, syscall, name, entry)?,
-                Err(_) => unknown.push(name.clone()),
+                Ok(syscall) if options.knows(name) => {
+                    add_rules(&mut context, answer, syscall, name, entry)?;
+                }
+                _ => unknown.push(name.clone()),
             }
         }
     }
     unknown.sort_unstable();
     unknown.dedup();
-    Ok(Program { instructions: export(&context)?, unknown })
+    let mut instructions = Vec::new();
+    if options.enosys_stub && !matches!(profile.default_action, Action::Allow | Action::Log | Action::Trace) {
+        instructions = stub(&highest(profile, native, options));
+    }
+    instructions.extend(export(&context)?);
+    Ok(Program { instructions, unknown })
+}
+
+/// The highest number that a profile names, whatever it says about it, in each ABI that it lists.
+fn highest(profile: &Profile, native: Abi, options: CompileOptions) -> BTreeMap<Abi, u32> {
+    let mut highest = BTreeMap::new();
+    for architecture in &profile.architectures {
+        let abi = if architecture.as_str() == "SCMP_ARCH_NATIVE" { Some(native) } else { architecture.abi() };
+        let Some((abi, arch)) = abi.and_then(|abi| Some((abi, abi.scmp_arch().parse().ok()?))) else {
+            continue;
+        };
+        let number = |name: &String| {
+            let syscall = ScmpSyscall::from_name_by_arch(name, arch).ok().filter(|_| options.knows(name))?;
+            // Negative: the library's own numbers for calls that this architecture does not have.
+            u32::try_from(syscall.as_raw_syscall()).ok()
+        };
+        if let Some(last) = profile
+            .syscalls
+            .iter()
+            .flat_map(|entry| &entry.names)
+            .filter_map(number)
+            .max()
+            .filter(|last| *last > 0)
+        {
+            highest.insert(abi, last);
+        }
+    }
+    highest
 }
 
 /// Whether this host's libseccomp knows the name. What a shipped profile may name is decided by
-/// [`crate::libseccomp_knows`] instead, which is the same everywhere.
+/// [`Libseccomp::knows`] instead, which is the same everywhere.
 #[must_use]
 pub fn host_knows(name: &str) -> bool {
     ScmpSyscall::from_name(name).is_ok()

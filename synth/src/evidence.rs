@@ -7,13 +7,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trace::{Abi, Digest, FirstSight, GpuDriver, Outcome, PhaseName, strict};
 
-use crate::finding::Finding;
+use crate::{
+    condition::display_conditions,
+    decision::{Date, Decision, Verdict},
+    finding::Finding,
+};
 
 /// The version of this format, `major.minor`.
-pub const EVIDENCE_VERSION: &str = "1.1";
+pub const EVIDENCE_VERSION: &str = "1.2";
 
-/// The versions that are read: 1.1 added exec sessions and the runtime's calls as they were seen.
-const READABLE: [&str; 2] = ["1.0", EVIDENCE_VERSION];
+/// The versions that are read: 1.1 added exec sessions and the runtime's calls as they were seen, 1.2 arguments,
+/// GPU drivers and decisions.
+const READABLE: [&str; 3] = ["1.0", "1.1", EVIDENCE_VERSION];
 
 /// Why a profile is as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -86,6 +91,54 @@ pub struct EvidenceOptions {
     /// Whether what exec sessions called was left out. Since 1.1.
     #[serde(default)]
     pub without_exec: bool,
+    /// How far rules go by arguments: `off`, `stable` or `exact`. Since 1.2; before they did not.
+    #[serde(default = "off")]
+    pub arguments: String,
+    /// The GPU driver branches that the profile is to hold for; empty for every one that was known. Since 1.2.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub gpu_drivers: BTreeSet<u32>,
+    /// The libseccomp that the profile is to load under. Since 1.2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub libseccomp: Option<String>,
+    /// What a reviewer decided. Since 1.2.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<EvidenceDecision>,
+}
+
+fn off() -> String {
+    "off".to_owned()
+}
+
+/// What a reviewer decided about a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EvidenceDecision {
+    /// Which way.
+    pub verdict: Verdict,
+    /// The syscall.
+    pub syscall: String,
+    /// The conditions that must all hold; `always` for the call as such.
+    pub when: String,
+    /// Why.
+    pub reason: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// The last day on which it counts; none for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Date>,
+}
+
+impl From<&Decision> for EvidenceDecision {
+    fn from(decision: &Decision) -> Self {
+        Self {
+            verdict: decision.verdict,
+            syscall: decision.syscall.clone(),
+            when: display_conditions(&decision.when),
+            reason: decision.reason.clone(),
+            owner: decision.owner.clone(),
+            expires: decision.expires,
+        }
+    }
 }
 
 /// The profile that this one is never wider than.
@@ -127,7 +180,10 @@ pub struct EvidenceRule {
     /// The alternatives; in each, conditions that must all hold: `arg0 & 0x7e020000 == 0x0, arg1 == 0x2`. The
     /// only one is `always` where there is no condition.
     pub when: Vec<String>,
-    /// Whether the call itself was observed; its arguments are not recorded.
+    /// The same in words, in that order, each constant by its name; empty where there is no condition. Since 1.2.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub words: Vec<String>,
+    /// Whether the call itself was observed.
     pub observed: bool,
     /// The ABIs in which it was observed.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -158,6 +214,16 @@ pub enum Reason {
         phases: BTreeSet<PhaseName>,
         /// Who made it first.
         first: FirstSight,
+        /// The arguments in words, where they are known: then the rest is about calls with these, and how they
+        /// ended is not. Since 1.2.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        arguments: Option<String>,
+        /// What the call's descriptor was: a path, or a kind of file. Since 1.2.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<String>,
+        /// The arguments that the kernel reads as 32 bits and whose upper half was not zero. Since 1.2.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        upper: BTreeSet<String>,
     },
     /// A session that was started in the workload's container made the call (`docker exec`, an exec probe).
     ExecSession {
@@ -173,6 +239,16 @@ pub enum Reason {
         outcomes: BTreeMap<Outcome, u64>,
         /// Who made it first.
         first: FirstSight,
+        /// The arguments in words, where they are known: then the rest is about calls with these, and how they
+        /// ended is not. Since 1.2.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        arguments: Option<String>,
+        /// What the call's descriptor was: a path, or a kind of file. Since 1.2.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<String>,
+        /// The arguments that the kernel reads as 32 bits and whose upper half was not zero. Since 1.2.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        upper: BTreeSet<String>,
     },
     /// Added after a confined run was refused it.
     Added {
@@ -206,6 +282,34 @@ pub enum Reason {
     Portable {
         /// What is known about it.
         why: String,
+    },
+    /// Not observed: values of arguments that do not matter for what the call may do.
+    Harmless {
+        /// Why they do not.
+        why: String,
+    },
+    /// Not observed: another branch of the GPU's driver calls it in this way.
+    Driver {
+        /// The request, where it is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<String>,
+        /// The device of the request.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        device: Option<String>,
+        /// The branches.
+        branches: BTreeSet<u32>,
+        /// What is known about it.
+        why: String,
+    },
+    /// A reviewer allowed it.
+    Decision {
+        /// Who.
+        owner: String,
+        /// Why.
+        reason: String,
+        /// The last day on which that counts; none for good.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires: Option<Date>,
     },
     /// Not observed: the container runtime calls it between loading the filter and starting the workload.
     Runtime {

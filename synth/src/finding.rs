@@ -6,7 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trace::{Abi, strict};
 
-use crate::decode;
+use crate::{
+    decision::{Date, Verdict},
+    decode,
+};
 
 /// Something a person should know about a profile.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -103,6 +106,108 @@ pub enum Finding {
         /// The syscalls.
         syscalls: BTreeSet<String>,
     },
+    /// The recording does not say with which arguments these were called, so they are allowed with any that the
+    /// ceiling allows.
+    WithoutArguments {
+        /// The syscalls.
+        syscalls: BTreeSet<String>,
+    },
+    /// It was called with more different arguments than a recording keeps, or with some that could not be read:
+    /// it is allowed with those that are known, until someone decides.
+    Wide {
+        /// The syscall.
+        syscall: String,
+        /// Through which ABI.
+        abi: Abi,
+        /// Calls whose arguments are not known.
+        beyond: u64,
+    },
+    /// The workload called it with arguments that the ceiling does not allow.
+    ArgumentsAboveCeiling {
+        /// The syscall.
+        syscall: String,
+        /// The arguments, in words.
+        arguments: BTreeSet<String>,
+        /// How often.
+        calls: u64,
+    },
+    /// Every call failed with the same errno, as a probe does: it is refused with that errno.
+    ProbeRefused {
+        /// The syscall.
+        syscall: String,
+        /// The errno.
+        errno: String,
+        /// How often it was called.
+        calls: u64,
+    },
+    /// A 32-bit argument came with an upper half that was not zero; the rule compares the lower one.
+    UpperHalf {
+        /// The syscall.
+        syscall: String,
+        /// The arguments.
+        arguments: BTreeSet<String>,
+        /// How often.
+        calls: u64,
+    },
+    /// The workload asked for new namespaces.
+    NamespaceFlags {
+        /// The syscall.
+        syscall: String,
+        /// The flags, in words.
+        flags: String,
+        /// How often.
+        calls: u64,
+    },
+    /// The workload asked for memory that is writable and executable at once.
+    WritableExecutable {
+        /// The syscall.
+        syscall: String,
+        /// How often.
+        calls: u64,
+    },
+    /// A request to the GPU's driver that is not allowed unless someone decides so.
+    NeverDerived {
+        /// The request.
+        request: String,
+        /// The device.
+        device: String,
+        /// How often it was made.
+        calls: u64,
+    },
+    /// A reviewer denied what the workload called.
+    Denied {
+        /// The syscall.
+        syscall: String,
+        /// The conditions; `always` for the call as such.
+        when: String,
+        /// How often the workload called that.
+        calls: u64,
+    },
+    /// A reviewer accepted what was found.
+    Accepted {
+        /// The syscall.
+        syscall: String,
+        /// What was found.
+        found: String,
+        /// Who accepted it.
+        owner: String,
+        /// Why.
+        reason: String,
+        /// The last day on which that counts; none for good.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires: Option<Date>,
+    },
+    /// A decision to allow or to accept no longer counts.
+    DecisionExpired {
+        /// Which way it went.
+        verdict: Verdict,
+        /// The syscall.
+        syscall: String,
+        /// Who answers for it.
+        owner: String,
+        /// The last day on which it counted.
+        expired: Date,
+    },
 }
 
 /// What a finding asks of its reader.
@@ -114,6 +219,8 @@ pub enum Level {
     Review,
     /// The evidence is incomplete.
     Incomplete,
+    /// Someone has to decide before the profile can be relied on.
+    Undecided,
 }
 
 impl Finding {
@@ -129,13 +236,56 @@ impl Finding {
             | Self::UnknownRuntime { .. }
             | Self::AboveCeiling { .. }
             | Self::Unnamed { .. }
+            | Self::WithoutArguments { .. }
+            | Self::ArgumentsAboveCeiling { .. }
+            | Self::NamespaceFlags { .. }
+            | Self::WritableExecutable { .. }
+            | Self::NeverDerived { .. }
+            | Self::DecisionExpired { .. }
             | Self::UnknownToLibseccomp { .. } => Level::Review,
+            Self::Wide { .. } => Level::Undecided,
             // Nearly every workload uses clone and socket, and the engines' defaults bound both.
             Self::Narrowed { .. }
             | Self::MarginAboveCeiling { .. }
             | Self::AnsweredEnosys { .. }
             | Self::OnlyRefused { .. }
+            | Self::ProbeRefused { .. }
+            | Self::UpperHalf { .. }
+            | Self::Denied { .. }
+            | Self::Accepted { .. }
             | Self::OtherAbi { .. } => Level::Note,
+        }
+    }
+
+    /// The call that it is about, where it is one.
+    #[must_use]
+    pub fn syscall(&self) -> Option<&str> {
+        match self {
+            Self::AboveCeiling { syscall, .. }
+            | Self::Narrowed { syscall, .. }
+            | Self::MarginAboveCeiling { syscall }
+            | Self::AnsweredEnosys { syscall, .. }
+            | Self::OnlyRefused { syscall, .. }
+            | Self::UnknownToLibseccomp { syscall, .. }
+            | Self::Wide { syscall, .. }
+            | Self::ArgumentsAboveCeiling { syscall, .. }
+            | Self::ProbeRefused { syscall, .. }
+            | Self::UpperHalf { syscall, .. }
+            | Self::NamespaceFlags { syscall, .. }
+            | Self::WritableExecutable { syscall, .. }
+            | Self::Denied { syscall, .. }
+            | Self::Accepted { syscall, .. }
+            | Self::DecisionExpired { syscall, .. } => Some(syscall),
+            Self::NeverDerived { .. } => Some("ioctl"),
+            Self::Incomplete
+            | Self::LostCalls { .. }
+            | Self::StartupNotRecorded
+            | Self::Confined { .. }
+            | Self::Unnamed { .. }
+            | Self::NearestRuntime { .. }
+            | Self::UnknownRuntime { .. }
+            | Self::OtherAbi { .. }
+            | Self::WithoutArguments { .. } => None,
         }
     }
 
@@ -186,20 +336,65 @@ impl Finding {
                 "{} calls are allowed in {abi} that were not observed there, since profiles go by name",
                 syscalls.len()
             ),
+            Self::WithoutArguments { syscalls } => format!(
+                "the recording does not say with which arguments {} were called: record again, so that rules can go by them",
+                list(syscalls)
+            ),
+            Self::Wide { syscall, beyond, .. } => format!(
+                "`{syscall}` was called {beyond} times with arguments that are not known, being too many or unreadable, and will be refused unless they are among those that are: decide in `workload.toml` to `allow` or to `accept` that"
+            ),
+            Self::ArgumentsAboveCeiling { syscall, arguments, calls } => format!(
+                "`{syscall}` was called {calls} times with arguments that the ceiling does not allow: {}; that will be refused",
+                list(arguments)
+            ),
+            Self::ProbeRefused { syscall, errno, calls } => {
+                format!("`{syscall}` failed with {errno} all {calls} times, so it stays refused with {errno}")
+            }
+            Self::UpperHalf { syscall, arguments, calls } => format!(
+                "`{syscall}` was called {calls} times with something in the upper half of {}, which the kernel does not read, nor does the rule",
+                list(arguments)
+            ),
+            Self::NamespaceFlags { syscall, flags, calls } => {
+                format!("`{syscall}` asked for new namespaces {calls} times: {flags}")
+            }
+            Self::WritableExecutable { syscall, calls } => format!(
+                "`{syscall}` asked {calls} times for memory that is writable and executable at once, so that is allowed"
+            ),
+            Self::NeverDerived { request, device, calls } => format!(
+                "{request} was called {calls} times on {device}: it would let every other request through, so it is not allowed unless a decision says so"
+            ),
+            Self::Denied { syscall, when, calls } => {
+                format!("`{syscall}` ({when}) is denied by a decision; the workload called it {calls} times")
+            }
+            Self::Accepted { found, owner, reason, expires, .. } => {
+                let until = expires.map_or_else(String::new, |expires| format!(" until {expires}"));
+                format!("accepted by {owner}{until} ({reason}): {found}")
+            }
+            Self::DecisionExpired { verdict, syscall, owner, expired } => format!(
+                "the decision of {owner} to {} `{syscall}` expired after {expired} and no longer counts",
+                verdict.as_str()
+            ),
         }
     }
 }
 
-/// What a filter refused while recording, and what that means.
-fn confined(denied: u64, refused: &BTreeMap<String, u64>) -> String {
+/// The first of a list, and how many more there are.
+fn list<'a>(words: impl IntoIterator<Item = &'a String>) -> String {
     /// More than these would hide the sentence around them.
     const LISTED: usize = 12;
-    let mut list: Vec<String> =
-        refused.iter().take(LISTED).map(|(name, count)| format!("{name} {count}")).collect();
-    if refused.len() > LISTED {
-        list.push(format!("{} more", refused.len() - LISTED));
+    let words: Vec<&str> = words.into_iter().map(String::as_str).collect();
+    let more = words.len().saturating_sub(LISTED);
+    let mut text = words.iter().take(LISTED).copied().collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        text.push_str(&format!(", {more} more"));
     }
-    let list = if list.is_empty() { String::new() } else { format!(" ({})", list.join(", ")) };
+    text
+}
+
+/// What a filter refused while recording, and what that means.
+fn confined(denied: u64, refused: &BTreeMap<String, u64>) -> String {
+    let list = list(&refused.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>());
+    let list = if list.is_empty() { String::new() } else { format!(" ({list})") };
     format!(
         "a filter was already on the workload and answered {denied} calls{list}: what would come after them was not seen; record it unconfined if it needs them"
     )

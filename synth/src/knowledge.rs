@@ -111,28 +111,9 @@ pub(crate) fn runtimes() -> [&'static RuntimeTable; 4] {
     [&RUNC_1_1, &RUNC_1_4, &CRUN_1_8, &CRUN_1_26]
 }
 
-/// The oldest supported libseccomp.
-pub const OLDEST_LIBSECCOMP: &str = "2.5.4";
-
-/// The last number that libseccomp 2.5.4 has a name for, on every ABI: Linux 5.17's last call,
-/// `set_mempolicy_home_node` (its CHANGELOG).
-const LAST_NUMBER: u32 = 450;
-
-/// Later calls that were given a number below that: `uretprobe` (Linux 6.11), `uprobe` (6.18).
-const LATE_NUMBERS: [&str; 2] = ["uretprobe", "uprobe"];
-
-/// Whether the oldest supported libseccomp knows the name. Decided from a table, not from this host's library.
-#[must_use]
-pub fn libseccomp_knows(name: &str) -> bool {
-    let late = |abi: &trace::Abi| abi.number(name).is_some_and(|number| number > LAST_NUMBER && number < 512);
-    !LATE_NUMBERS.contains(&name) && !trace::Abi::ALL.iter().any(late)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-
-    use trace::Abi;
 
     use super::*;
     use crate::names;
@@ -173,17 +154,5 @@ mod tests {
         assert!(
             seen.contains("clone") && siblings().class.iter().any(|class| class.limit.contains_key("clone"))
         );
-    }
-
-    #[test]
-    fn the_library_of_this_host_knows_at_least_what_the_oldest_does() {
-        // Distributions add names to their builds (Debian's 2.5.4 knows cachestat), so only this direction.
-        let names = Abi::ALL.iter().flat_map(|abi| abi.numbers().map(|number| abi.name(number).to_string()));
-        for name in names {
-            assert!(crate::host_knows(&name) || !libseccomp_knows(&name), "{name}");
-        }
-        for late in ["uretprobe", "cachestat", "mseal", "statmount", "setxattrat", "lsm_get_self_attr"] {
-            assert!(!libseccomp_knows(late), "{late}");
-        }
     }
 }

@@ -8,11 +8,14 @@ mod attacks;
 mod clause;
 mod compile;
 mod condition;
+mod decision;
 pub mod decode;
 mod evidence;
 mod finding;
 pub mod format;
+mod kernel;
 mod knowledge;
+mod library;
 mod names;
 pub mod nvidia;
 mod observe_profile;
@@ -21,21 +24,27 @@ mod profile;
 mod reference;
 mod rules;
 mod runtime_table;
+mod sidecar;
 mod simulate;
+mod stub;
 mod synthesize;
 
-pub use attacks::{Attack, AttackNeed, AttackScore, AttackVerdict, DockerDefault, attack_score, attacks};
+pub use attacks::{
+    Attack, AttackCall, AttackNeed, AttackScore, AttackVerdict, DockerDefault, attack_score, attacks,
+};
 pub use compile::{
     CompileError, CompileOptions, Instruction, Lookup, Program, compile, host_knows, library_version,
     repeats_an_argument,
 };
 pub use condition::{ConditionError, display_conditions, parse_conditions};
+pub use decision::{Date, DateError, Decision, Verdict as DecisionVerdict};
 pub use evidence::{
-    Counts, EVIDENCE_VERSION, Evidence, EvidenceCeiling, EvidenceError, EvidenceOptions, EvidenceRule,
-    Reason, Workload, evidence_schema,
+    Counts, EVIDENCE_VERSION, Evidence, EvidenceCeiling, EvidenceDecision, EvidenceError, EvidenceOptions,
+    EvidenceRule, Reason, Workload, evidence_schema,
 };
 pub use finding::{Finding, Level};
-pub use knowledge::{OLDEST_LIBSECCOMP, libseccomp_knows};
+pub use kernel::{Answer, Answerer, ask, bypasses_filters, is_constant_allow};
+pub use library::{Libseccomp, UnknownLibseccomp};
 pub use names::is_syscall;
 pub use observe_profile::observe_profile;
 pub use profile::{ARGUMENTS, Action, Architecture, Condition, Entry, Flag, Operator, Profile, ProfileError};
@@ -45,5 +54,6 @@ pub use runtime_table::{
 };
 pub use simulate::{Execution, MAX_INSTRUCTIONS, SeccompData, SimulateError, Verdict, execute, simulate};
 pub use synthesize::{
-    Addition, Ceiling, DefaultAction, Margin, Options, Runtime, SynthError, Synthesis, synthesize,
+    Addition, ArgumentMode, Ceiling, DefaultAction, GpuDrivers, Margin, Options, Runtime, SynthError,
+    Synthesis, synthesize,
 };

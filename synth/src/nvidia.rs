@@ -7,6 +7,7 @@
 use std::{collections::BTreeSet, fmt, sync::LazyLock};
 
 use serde::Deserialize;
+use trace::{File, FileKind};
 
 use crate::arguments::number;
 
@@ -241,6 +242,15 @@ pub fn added_calls() -> &'static [AddedCall] {
     &TABLE.calls
 }
 
+/// The device that a descriptor was of; none for other files.
+#[must_use]
+pub fn device(file: &File) -> Option<Device> {
+    let by_path = file.path.as_deref().and_then(Device::from_path);
+    by_path.or_else(|| {
+        Device::from_number(file.device.as_deref()?).filter(|_| file.kind == FileKind::CharacterDevice)
+    })
+}
+
 /// The request that a number is: of a device, or, where the device is not known, the one request of that number
 /// that no other file's can be mistaken for. The frontend's two devices know each other's requests.
 #[must_use]
@@ -373,6 +383,39 @@ impl Device {
             _ if numbered("dri/renderD") || numbered("dri/card") => Self::Dri,
             _ => return None,
         })
+    }
+
+    /// The device with this major and minor number, `195:255`; none where the major number is given out when the
+    /// module is loaded (nvidia-uvm), and for other files. kernel-open/common/inc/nv-chardev-numbers.h.
+    #[must_use]
+    pub fn from_number(device: &str) -> Option<Self> {
+        let minor = device.strip_prefix("195:")?.parse().ok()?;
+        match minor {
+            0_u32..=247 => Some(Self::Gpu),
+            254 => Some(Self::Modeset),
+            255 => Some(Self::Control),
+            _ => None,
+        }
+    }
+
+    /// Where it is; of several the first.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Control => "/dev/nvidiactl",
+            Self::Gpu => "/dev/nvidia0",
+            Self::Uvm => "/dev/nvidia-uvm",
+            Self::UvmTools => "/dev/nvidia-uvm-tools",
+            Self::Modeset => "/dev/nvidia-modeset",
+            Self::Capability => "/dev/nvidia-caps/nvidia-cap1",
+            Self::ImexChannel => "/dev/nvidia-caps-imex-channels/channel0",
+            Self::Dri => "/dev/dri/renderD128",
+            Self::NvSwitchControl => "/dev/nvidia-nvswitchctl",
+            Self::NvSwitch => "/dev/nvidia-nvswitch0",
+            Self::NvLink => "/dev/nvidia-nvlink",
+            Self::GdrCopy => "/dev/gdrdrv",
+            Self::Storage => "/dev/nvidia-fs0",
+        }
     }
 
     /// The frontend has one table of requests for both of its devices.

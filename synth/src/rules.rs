@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trace::Abi;
+use trace::{Abi, Errno};
 
 use crate::{clause::Clause, evidence::Reason, finding::Finding};
 
@@ -12,8 +12,10 @@ use crate::{clause::Clause, evidence::Reason, finding::Finding};
 pub(crate) struct Rules {
     /// What is allowed, by name.
     pub(crate) allowed: BTreeMap<String, Clauses>,
-    /// What is answered with `ENOSYS` on purpose.
-    pub(crate) enosys: BTreeSet<String>,
+    /// The arguments with which calls were seen, as clauses that let through nothing else, and how often.
+    pub(crate) seen: BTreeMap<String, BTreeMap<Clause, u64>>,
+    /// What is answered with an errno of its own.
+    pub(crate) refused: BTreeMap<String, Errno>,
     /// What a person should know.
     pub(crate) findings: BTreeSet<Finding>,
 }
@@ -35,5 +37,11 @@ impl Rules {
     /// All reasons for a call.
     pub(crate) fn reasons(&self, name: &str) -> impl Iterator<Item = &Reason> {
         self.allowed.get(name).into_iter().flat_map(BTreeMap::values).flatten()
+    }
+
+    /// How often a call was seen with arguments that a clause lets through.
+    pub(crate) fn seen_within(&self, name: &str, clause: &Clause) -> u64 {
+        let seen = self.seen.get(name).into_iter().flatten();
+        seen.filter(|(own, _)| clause.covers(own)).map(|(_, calls)| *calls).fold(0, u64::saturating_add)
     }
 }

@@ -2,13 +2,18 @@
 //! tables of `profiles/runtime`, shipped or measured by `runtime-base`, and which of them is meant.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt::{self, Write as _},
 };
 
 use serde::Deserialize;
 
-use crate::{knowledge, names};
+use crate::{
+    Condition,
+    compile::repeats_an_argument,
+    condition::{display_conditions, parse_conditions},
+    knowledge, names,
+};
 
 /// What one version of a container runtime calls after it loaded the filter and up to the exec.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -39,6 +44,10 @@ pub struct RuntimeNeed {
     pub by_chance: bool,
     /// What they are for.
     pub why: String,
+    /// For some of them all ways in which they are made, each as conditions that hold together; the others may be
+    /// made with any arguments. In the file each way is one text.
+    #[serde(default, deserialize_with = "ways")]
+    pub arguments: BTreeMap<String, BTreeSet<Vec<Condition>>>,
 }
 
 /// A way in which a runtime starts a program in a container.
@@ -79,6 +88,16 @@ fn words<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<S
     Ok(String::deserialize(deserializer)?.split_whitespace().map(str::to_owned).collect())
 }
 
+fn ways<'de, D>(deserializer: D) -> Result<BTreeMap<String, BTreeSet<Vec<Condition>>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    let written: BTreeMap<String, Vec<String>> = BTreeMap::deserialize(deserializer)?;
+    let parse = |text: String| parse_conditions(&text).map_err(serde::de::Error::custom);
+    let ways = |texts: Vec<String>| texts.into_iter().map(parse).collect::<Result<_, _>>();
+    written.into_iter().map(|(name, texts)| Ok((name, ways(texts)?))).collect()
+}
+
 /// A file that is no table of a runtime.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeTableError {
@@ -91,6 +110,9 @@ pub enum RuntimeTableError {
     /// A call in two groups.
     #[error("`{0}` is in two entries; keep one")]
     Twice(String),
+    /// Ways to make a call that the entry does not name, none at all, or one that tests an argument twice.
+    #[error("the `arguments` of `{0}` are of no call of that entry, are none, or test one argument twice")]
+    Arguments(String),
     /// No runtime could start a program with it.
     #[error(
         "it does not name `execve`, with which every runtime starts the program; measure with `seccomp-learn runtime-base`"
@@ -124,12 +146,27 @@ impl RuntimeTable {
         if !seen.contains("execve") {
             return Err(RuntimeTableError::NoExecve);
         }
+        for need in &table.need {
+            let is_wrong = |(name, ways): &(&String, &BTreeSet<Vec<Condition>>)| {
+                !need.names.contains(*name)
+                    || ways.is_empty()
+                    || ways.iter().any(|way| repeats_an_argument(way))
+            };
+            if let Some((name, _)) = need.arguments.iter().find(is_wrong) {
+                return Err(RuntimeTableError::Arguments(name.clone()));
+            }
+        }
         Ok(table)
     }
 
     /// Every call.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.need.iter().flat_map(|need| need.names.iter().map(String::as_str))
+    }
+
+    /// The ways in which a call is made, each as conditions that hold together; none if with any arguments.
+    pub(crate) fn ways(&self, name: &str) -> Option<&BTreeSet<Vec<Condition>>> {
+        self.need.iter().find_map(|need| need.arguments.get(name))
     }
 
     /// The runtime with its version: `runc 1.1.5`.
@@ -160,6 +197,13 @@ impl RuntimeTable {
                 text.push_str("by_chance = true\n");
             }
             let _ = writeln!(text, "why = {}", quoted(&need.why));
+            if !need.arguments.is_empty() {
+                text.push_str("\n[need.arguments]\n");
+            }
+            for (name, ways) in &need.arguments {
+                let ways: Vec<String> = ways.iter().map(|way| quoted(&display_conditions(way))).collect();
+                let _ = writeln!(text, "{name} = [{}]", ways.join(", "));
+            }
         }
         text
     }
@@ -316,7 +360,8 @@ mod tests {
     use super::*;
 
     const TABLE: &str = "runtime = \"runc\"\nversion = \"1.2.9\"\nsource = \"here \\\"x\\\"\"\n\n[[need]]\n\
-        names = \"close execve\"\nseen = [\"start\", \"exec no_new_privs\"]\nby_chance = true\nwhy = \"starts\"\n";
+        names = \"close execve\"\nseen = [\"start\", \"exec no_new_privs\"]\nby_chance = true\nwhy = \"starts\"\n\n\
+        [need.arguments]\nclose = [\"arg0 == 0x1, arg1 & 0xffffffff == 0x2\", \"arg0 == 0x3\"]\n";
 
     #[test]
     fn a_table_is_read_strictly_and_written_as_it_is_read() {
@@ -339,6 +384,11 @@ mod tests {
         check("close", "colse", "unknown syscall `colse`");
         check("execve", "write", "does not name `execve`");
         check("1.2.9", "new", "`new` is no version");
+        check("close = [", "write = [", "`arguments` of `write` are of no call of that entry");
+        check("[\"arg0 == 0x1, arg1 & 0xffffffff == 0x2\", \"arg0 == 0x3\"]", "[]", "are none");
+        check("arg0 == 0x1, arg1", "arg0 == 0x1, arg0", "test one argument twice");
+        check("arg0 == 0x1", "fd == 0x1", "`fd == 0x1` is no condition");
+        check("arg0 == 0x3", "", "`` is no condition");
         let twice = format!("{TABLE}\n[[need]]\nnames = \"close\"\nwhy = \"again\"\n");
         assert!(matches!(RuntimeTable::read(&twice), Err(RuntimeTableError::Twice(name)) if name == "close"));
     }

@@ -5,14 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use trace::{Abi, Container, Row, Startup, SyscallName, Target, Trace};
 
 use crate::{
-    evidence::{
-        Counts, EVIDENCE_VERSION, Evidence, EvidenceCeiling, EvidenceOptions, EvidenceRule, Reason, Workload,
-    },
+    decision::{Date, Decision},
+    evidence::{Evidence, EvidenceCeiling},
     finding::Finding,
-    knowledge::{OLDEST_LIBSECCOMP, libseccomp_knows},
+    library::Libseccomp,
     names,
     passes::{
-        emit, guard, layout,
+        arguments, decide, emit, guard, layout, notice, nvidia,
         observe::{self, Observed},
         outcomes, runtime, siblings,
     },
@@ -20,6 +19,7 @@ use crate::{
     reference::{Container as ReferenceContainer, reference, version},
     rules::Rules,
     runtime_table::RuntimeTable,
+    sidecar,
 };
 
 /// How a profile is made.
@@ -43,6 +43,39 @@ pub struct Options {
     pub measured: Vec<RuntimeTable>,
     /// What a confined run was refused, and is to be allowed as far as the ceiling does.
     pub allow: Vec<Addition>,
+    /// How far rules go by arguments.
+    pub arguments: ArgumentMode,
+    /// The GPU driver branches that the profile is to hold for.
+    pub gpu_drivers: GpuDrivers,
+    /// The libseccomp that the profile is to load under: names that it does not know are findings.
+    pub libseccomp: Libseccomp,
+    /// What a reviewer decided.
+    pub decisions: Vec<Decision>,
+    /// The day, for decisions that expire; without it none has.
+    pub today: Option<Date>,
+}
+
+/// How far rules go by arguments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ArgumentMode {
+    /// Not at all.
+    Off,
+    /// Where the meaning of an argument is closed: the values seen, and harmless ones that another input or host
+    /// may bring.
+    #[default]
+    Stable,
+    /// Only the values seen.
+    Exact,
+}
+
+/// The GPU driver branches that a profile is to hold for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum GpuDrivers {
+    /// Every branch that is known.
+    #[default]
+    All,
+    /// These.
+    Only(BTreeSet<u32>),
 }
 
 /// What is allowed beyond what was observed.
@@ -102,6 +135,8 @@ pub struct Addition {
     pub abi: Abi,
     /// What was seen, for the evidence.
     pub why: String,
+    /// Its arguments, where they are known: then only what a call with them stands for is added.
+    pub arguments: Option<[u64; 6]>,
 }
 
 /// A profile, and why it is as it is.
@@ -140,17 +175,39 @@ pub enum SynthError {
     /// A ceiling that is none.
     #[error("the ceiling allows by default, so it bounds nothing; use one that refuses by default, or none")]
     CeilingAllowsByDefault,
-    /// The ceiling's conditions cannot be written as few masks.
-    #[error("`{syscall}` would need {count} conditions; use a ceiling that compares with == or masks")]
+    /// The conditions of a call are too many to be read, or fast.
+    #[error(
+        "`{syscall}` would need {count} alternatives; write fewer with `--arguments off` or with an `allow` decision about `{syscall}` that has a mask"
+    )]
     TooManyConditions {
         /// The syscall.
         syscall: String,
         /// How many.
         count: usize,
     },
-    /// An addition that is no syscall.
+    /// An addition or a decision that is about no syscall.
     #[error("unknown syscall `{0}`")]
     UnknownSyscall(String),
+    /// A GPU driver that no table is of.
+    #[error(
+        "GPU driver branch {branch} is not in the table, which has {known}; record under one of these and give it with `--gpu-driver`"
+    )]
+    UnknownDriver {
+        /// The branch, or the whole version where that names none.
+        branch: String,
+        /// Those in the table.
+        known: String,
+    },
+    /// Runs with a GPU and without were merged.
+    #[error(
+        "some runs used a GPU ({with}) and some did not ({without}); make a profile of each, since what runs without one shows nothing of the other"
+    )]
+    MixedGpu {
+        /// The digests of runs that did, shortened.
+        with: String,
+        /// The digests of runs that did not, shortened.
+        without: String,
+    },
 }
 
 impl SynthError {
@@ -159,7 +216,12 @@ impl SynthError {
     pub const fn is_incomplete_evidence(&self) -> bool {
         matches!(
             self,
-            Self::NotComplete | Self::LostCalls(_) | Self::StartupNotRecorded | Self::NothingObserved
+            Self::NotComplete
+                | Self::LostCalls(_)
+                | Self::StartupNotRecorded
+                | Self::NothingObserved
+                | Self::UnknownDriver { .. }
+                | Self::MixedGpu { .. }
         )
     }
 }
@@ -180,62 +242,53 @@ pub fn synthesize(trace: &Trace, options: &Options) -> Result<Synthesis, SynthEr
     let (ceiling, ceiling_evidence) = ceiling(trace, options, native);
     let tables = runtime::tables(options, trace.target.runtime.as_deref());
 
-    let rules = observe::observe(seen, &options.allow);
+    let rules = observe::observe(seen, &options.allow, options.arguments);
+    let rules = notice::notice(rules, seen, options.arguments);
     let rules = outcomes::outcomes(rules, seen);
     if rules.allowed.is_empty() {
         return Err(SynthError::NothingObserved);
     }
-    let rules = siblings::siblings(rules, options.margin, &abis);
+    let rules = arguments::arguments(rules, options.arguments);
+    let rules = nvidia::nvidia(rules, seen, trace, options)?;
+    let rules = siblings::siblings(rules, seen, options, &abis);
     let rules = runtime::runtime(rules, options, &tables, trace, &abis);
     let rules = guard::guard(rules, ceiling.as_ref(), seen)?;
+    let rules = decide::decide(rules, seen, &options.decisions, options.today);
     // The log-only twin refuses nothing, not even with `ENOSYS`.
     let rules = match options.default_action {
-        DefaultAction::Errno => emit::enosys(rules, &abis),
-        DefaultAction::Log => rules,
+        DefaultAction::Errno => emit::refusals(rules, seen, &abis),
+        DefaultAction::Log => Rules { refused: BTreeMap::new(), ..rules },
     };
-    let (mut rules, layout) = layout::layout(rules);
+    let (mut rules, layout) = layout::layout(rules)?;
     let profile = emit::emit(&layout, options.default_action, native, &abis);
 
     rules.findings.extend(findings);
     rules.findings.extend(tables.nearest.map(|(runtime, table)| Finding::NearestRuntime { runtime, table }));
     rules.findings.extend(tables.unknown.map(|runtime| Finding::UnknownRuntime { runtime }));
-    rules.findings.extend(review(&rules, &abis));
-    let evidence_rules = evidence_rules(&rules, &abis);
-    let evidence = Evidence {
-        version: EVIDENCE_VERSION.to_owned(),
-        tool: format!("seccomp-learn {}", env!("CARGO_PKG_VERSION")),
-        profile: profile.digest(),
-        workload: workload(trace, native),
-        options: EvidenceOptions {
-            margin: match options.margin {
-                Margin::None => "none",
-                Margin::Portable => "portable",
-            }
-            .to_owned(),
-            runtime: tables.tables.into_iter().map(|(label, _)| label).collect(),
-            ceiling: ceiling_evidence,
-            default_action: match options.default_action {
-                DefaultAction::Errno => "errno",
-                DefaultAction::Log => "log",
-            }
-            .to_owned(),
-            without_startup: options.without_startup,
-            accept_incomplete: options.accept_incomplete,
-            without_exec: options.without_exec,
-        },
-        counts: Counts::of(&evidence_rules),
-        rules: evidence_rules,
-        enosys: layout.enosys.into_iter().collect(),
-        findings: rules.findings.into_iter().collect(),
+    rules.findings.extend(review(&rules, &abis, options.libseccomp));
+    // What is not allowed at all leaves nothing to decide.
+    let is_open = |finding: &Finding| match finding {
+        Finding::Wide { syscall, .. } => rules.allowed.contains_key(syscall),
+        _ => true,
     };
+    rules.findings = std::mem::take(&mut rules.findings).into_iter().filter(is_open).collect();
+    rules.findings = decide::accept(rules.findings, &options.decisions, options.today);
+    let options = sidecar::options(
+        options,
+        ceiling_evidence,
+        tables.tables.into_iter().map(|(label, _)| label).collect(),
+    );
+    let evidence = sidecar::sidecar(trace, &profile, options, rules, &layout, (native, &abis));
     Ok(Synthesis { profile, evidence })
 }
 
 /// Refuses evidence that proves too little, unless a flag named after the risk accepts it.
 fn check(trace: &Trace, options: &Options) -> Result<BTreeSet<Finding>, SynthError> {
     let mut findings = BTreeSet::new();
-    if let Some(unknown) = options.allow.iter().find(|addition| !names::is_syscall(&addition.syscall)) {
-        return Err(SynthError::UnknownSyscall(unknown.syscall.clone()));
+    let added = options.allow.iter().map(|addition| &addition.syscall);
+    let mut named = added.chain(options.decisions.iter().map(|decision| &decision.syscall));
+    if let Some(unknown) = named.find(|name| !names::is_syscall(name)) {
+        return Err(SynthError::UnknownSyscall(unknown.clone()));
     }
     if !trace.complete {
         if !options.accept_incomplete {
@@ -310,13 +363,11 @@ fn ceiling(trace: &Trace, options: &Options, native: Abi) -> (Option<Profile>, E
 }
 
 /// What only the finished rules show.
-fn review(rules: &Rules, abis: &BTreeSet<Abi>) -> Vec<Finding> {
+fn review(rules: &Rules, abis: &BTreeSet<Abi>, libseccomp: Libseccomp) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for name in rules.allowed.keys().filter(|name| !libseccomp_knows(name)) {
-        findings.push(Finding::UnknownToLibseccomp {
-            syscall: name.clone(),
-            libseccomp: OLDEST_LIBSECCOMP.to_owned(),
-        });
+    for name in rules.allowed.keys().filter(|name| !libseccomp.knows(name)) {
+        findings
+            .push(Finding::UnknownToLibseccomp { syscall: name.clone(), libseccomp: libseccomp.to_string() });
     }
     for abi in abis {
         let elsewhere = |name: &&String| {
@@ -329,41 +380,4 @@ fn review(rules: &Rules, abis: &BTreeSet<Abi>) -> Vec<Finding> {
         }
     }
     findings
-}
-
-fn evidence_rules(rules: &Rules, abis: &BTreeSet<Abi>) -> Vec<EvidenceRule> {
-    let mut list = Vec::new();
-    for (syscall, clauses) in &rules.allowed {
-        let mut by_reasons: BTreeMap<&BTreeSet<Reason>, Vec<String>> = BTreeMap::new();
-        for (clause, reasons) in clauses {
-            by_reasons.entry(reasons).or_default().push(crate::display_conditions(&clause.conditions()));
-        }
-        list.extend(by_reasons.into_iter().map(|(reasons, when)| EvidenceRule {
-            syscall: syscall.clone(),
-            when,
-            observed: reasons.iter().any(|reason| reason.observed_abi().is_some()),
-            observed_in: rules.observed_abis(syscall),
-            allowed_in: abis.iter().copied().filter(|abi| abi.number(syscall).is_some()).collect(),
-            reasons: reasons.clone(),
-        }));
-    }
-    list
-}
-
-fn workload(trace: &Trace, native: Abi) -> Workload {
-    let traces = match trace.merged.as_slice() {
-        [] => trace.digest.into_iter().collect(),
-        runs => runs.iter().map(|run| run.digest).collect(),
-    };
-    Workload {
-        traces,
-        runs: trace.runs,
-        native,
-        kernel: trace.recorder.kernel.clone(),
-        command: trace.target.command.clone(),
-        image: trace.target.image,
-        runtime: trace.target.runtime.clone(),
-        gpu_driver: trace.target.gpu_driver.clone(),
-        phases: trace.phases.iter().map(|phase| phase.name).collect(),
-    }
 }

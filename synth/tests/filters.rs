@@ -169,6 +169,35 @@ fn the_library_does_as_runc_has_it() {
     assert!(matches!(error, CompileError::NotNative(Abi::I386)));
 }
 
+/// A node whose library is older than this host's leaves names out, which moves runc's stub, too.
+#[test]
+fn an_older_library_refuses_what_it_cannot_name() {
+    let allow = |name: &str| Entry {
+        names: vec![name.to_owned()],
+        action: Action::Allow,
+        errno_ret: None,
+        args: Vec::new(),
+    };
+    let profile = profile(vec![allow("futex_waitv"), allow("read"), allow("close_range")]);
+    let judged = |release: Option<&str>, number| {
+        let mut options = CompileOptions::default().with_enosys_stub(true);
+        if let Some(release) = release {
+            options = options.with_libseccomp(release.parse().unwrap());
+        }
+        let program = compile(&profile, Abi::X86_64, options).unwrap();
+        let verdict = simulate(&program, &SeccompData::call(Abi::X86_64, number, [0; 6])).unwrap();
+        (verdict, program.unknown)
+    };
+    let lost = vec!["futex_waitv".to_owned()];
+    // 449 is futex_waitv, of Linux 5.16; 436 is close_range.
+    assert_eq!(judged(Some("2.5.4"), 449), (Verdict::Allow, Vec::new()));
+    assert_eq!(judged(None, 449), (Verdict::Allow, Vec::new()));
+    assert_eq!(judged(Some("2.5.3"), 449), (Verdict::Errno(38), lost.clone()));
+    assert_eq!(judged(Some("2.5.3"), 440), (Verdict::Errno(38), lost.clone()));
+    assert_eq!(judged(Some("2.5.4"), 440).0, Verdict::Errno(1));
+    assert_eq!(judged(Some("2.5.3"), 436), (Verdict::Allow, lost));
+}
+
 #[test]
 fn a_tree_is_looked_up_faster_than_a_list() {
     let docker = reference("docker").unwrap().resolve(&Container::new(Abi::X86_64, (6, 18)));

@@ -9,9 +9,9 @@ use std::sync::LazyLock;
 use common::{row, trace};
 use proptest::prelude::*;
 use seccomp_learn_synth::{
-    Capabilities, Ceiling, CompileOptions, Container, DefaultAction, Lookup, Margin, Options, Program,
-    Runtime, SeccompData, Synthesis, compile, host_knows, libseccomp_knows, reference, references, simulate,
-    synthesize,
+    ArgumentMode, Capabilities, Ceiling, CompileOptions, Container, DefaultAction, Libseccomp, Lookup,
+    Margin, Options, Program, Runtime, SeccompData, Synthesis, compile, host_knows, reference, references,
+    simulate, synthesize,
 };
 use trace::{Abi, Trace};
 
@@ -23,7 +23,7 @@ fn calls(abi: Abi) -> Vec<String> {
         return x32.split_whitespace().map(str::to_owned).collect();
     }
     let names = abi.numbers().map(|number| abi.name(number).to_string());
-    names.filter(|name| libseccomp_knows(name) && host_knows(name)).collect()
+    names.filter(|name| Libseccomp::default().knows(name) && host_knows(name)).collect()
 }
 
 fn traces() -> impl Strategy<Value = Trace> {
@@ -64,12 +64,14 @@ fn options() -> impl Strategy<Value = Options> {
         prop::sample::select(vec![Runtime::Auto, Runtime::Runc, Runtime::Crun, Runtime::None]),
         prop::sample::select(ceilings()),
         prop::sample::select(vec![DefaultAction::Errno, DefaultAction::Log]),
+        prop::sample::select(vec![ArgumentMode::Off, ArgumentMode::Stable, ArgumentMode::Exact]),
     )
-        .prop_map(|(margin, runtime, ceiling, default_action)| Options {
+        .prop_map(|(margin, runtime, ceiling, default_action, arguments)| Options {
             margin,
             runtime,
             ceiling,
             default_action,
+            arguments,
             ..Options::default()
         })
 }

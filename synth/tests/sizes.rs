@@ -33,6 +33,7 @@ fn nginx_and_redis_stay_below_what_static_analysis_allows() {
         assert!(tight.allowed_without_runtime <= observed(names) + 4, "{tight:?}");
         let wide = counts(names, Margin::Portable, Runtime::Auto);
         assert!(wide.allowed_without_runtime < portable, "{wide:?}");
+
         // The runtime's own are counted apart: without them the profile is as wide as one without a runtime.
         let bare = counts(names, Margin::Portable, Runtime::None);
         assert_eq!(bare.allowed, wide.allowed_without_runtime);

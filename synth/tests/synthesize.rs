@@ -4,13 +4,15 @@
 
 mod common;
 
-use common::{named, refused, row, trace};
+use common::{called, named, probe, refused, row, trace};
 use seccomp_learn_synth::{
     Addition, Ceiling, CompileOptions, DefaultAction, Evidence, Finding, Level, Margin, Options, Profile,
     Reason, Runtime, RuntimeTable, SeccompData, SynthError, Synthesis, Verdict, compile, evidence_schema,
     simulate, synthesize,
 };
-use trace::{Abi, Attached, Container, ContainerKind, ExecCalls, FilterMoment, RuntimeCalls, Startup, Trace};
+use trace::{
+    Abi, Attached, Container, ContainerKind, Errno, ExecCalls, FilterMoment, RuntimeCalls, Startup, Trace,
+};
 
 fn synth(trace: &Trace, options: &Options) -> Synthesis {
     synthesize(trace, options).unwrap()
@@ -28,7 +30,15 @@ fn verdict(profile: &Profile, abi: Abi, name: &str, args: [u64; 6]) -> Verdict {
 
 #[test]
 fn a_small_example_in_full() {
-    let synthesis = synth(&named("read write execve clone socket clone3"), &tight());
+    let small = trace([
+        row(Abi::X86_64, "read", 4),
+        row(Abi::X86_64, "execve", 1),
+        called(Abi::X86_64, "socket", [[2, 0x80001, 0], [17, 3, 0]]),
+        called(Abi::X86_64, "mmap", [[5, 0x802]]),
+        called(Abi::X86_64, "clone3", [[0x3d_0f00]]),
+        probe("uname", Errno::ENOSYS),
+    ]);
+    let synthesis = synth(&small, &tight());
     insta::assert_snapshot!("profile", synthesis.profile.to_json());
     insta::assert_snapshot!("evidence", synthesis.evidence.to_json());
 }
@@ -343,6 +353,7 @@ fn a_filter_that_is_there_only_to_be_loaded_is_no_confinement() {
 #[test]
 fn additions_are_labelled_and_bounded() {
     let addition = |syscall: &str| Addition {
+        arguments: None,
         syscall: syscall.to_owned(),
         abi: Abi::X86_64,
         why: "refused to `server` while serving".to_owned(),
@@ -384,8 +395,19 @@ fn the_sidecar_reads_back_and_fits_its_schema() {
     assert_eq!(Evidence::read(text.as_bytes()).unwrap(), evidence);
     let document = serde_json::from_str(&text).unwrap();
     jsonschema::validator_for(&evidence_schema()).unwrap().validate(&document).unwrap();
-    assert!(Evidence::read(text.replace("\"1.1\"", "\"2.0\"").as_bytes()).is_err());
-    assert!(Evidence::read(text.replace("\"1.1\"", "\"1.0\"").as_bytes()).is_ok(), "what 0.1 wrote");
+    assert!(Evidence::read(text.replace("\"1.2\"", "\"2.0\"").as_bytes()).is_err());
+    // What earlier versions wrote has neither words nor what decisions and arguments are about.
+    let mut old: serde_json::Value = serde_json::from_str(&text).unwrap();
+    old["version"] = "1.0".into();
+    let options = old["options"].as_object_mut().unwrap();
+    options.retain(|name, _| {
+        !["arguments", "gpu_drivers", "libseccomp", "decisions", "without_exec"].contains(&name.as_str())
+    });
+    for rule in old["rules"].as_array_mut().unwrap() {
+        rule.as_object_mut().unwrap().remove("words");
+    }
+    let old = Evidence::read(old.to_string().as_bytes()).unwrap();
+    assert_eq!((old.options.arguments.as_str(), old.options.libseccomp), ("off", None));
     assert!(Evidence::read(text.replacen("\"counts\"", "\"count\"", 1).as_bytes()).is_err());
 }
 

@@ -1,12 +1,16 @@
 //! Reading and writing a trace. A reader gets a trace that is whole, unedited and consistent, or an error that
 //! names the culprit.
 
-use std::io::{Read, Write};
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize as _};
 
 use crate::{
-    Digest, FORMAT_MAJOR, FORMAT_MINOR, PhaseName, Row, Trace,
+    Digest, FORMAT_MAJOR, FORMAT_MINOR, Open, Outcome, PhaseName, Row, Trace,
+    lines::Lines,
     model::{Losses, Phase, Recorder, Startup, Target, TargetKind},
 };
 
@@ -98,6 +102,8 @@ impl Trace {
             runtime: None,
             exec: None,
             syscalls: Vec::new(),
+            opens: Vec::new(),
+            opens_beyond: 0,
         }
     }
 
@@ -139,7 +145,8 @@ impl Trace {
     pub fn write(&self, mut writer: impl Write) -> Result<(), WriteError> {
         let mut sealed = self.clone();
         sealed.seal()?;
-        serde_json::to_writer_pretty(&mut writer, &sealed)?;
+        let mut serializer = serde_json::Serializer::with_formatter(&mut writer, Lines::default());
+        sealed.serialize(&mut serializer)?;
         writer.write_all(b"\n")?;
         writer.flush()?;
         Ok(())
@@ -190,12 +197,35 @@ impl Trace {
         if since_1_1 && self.version == "1.0" {
             return Err("`version` is 1.0, but it has what came with 1.1".to_owned());
         }
+        let since_1_2 = !self.opens.is_empty()
+            || self.opens_beyond > 0
+            || self.target.gpu.is_some()
+            || self.merged.iter().any(|run| run.target.gpu.is_some())
+            || self.sections().iter().any(|(_, rows)| rows.iter().any(|row| row.arguments.is_some()));
+        if since_1_2 && ["1.0", "1.1"].contains(&self.version.as_str()) {
+            return Err(format!("`version` is {}, but it has what came with 1.2", self.version));
+        }
+        if !self.opens.is_sorted_by(|a, b| a.path < b.path) {
+            return Err("`opens` is not ordered by path, or has a path twice".to_owned());
+        }
+        self.opens.iter().try_for_each(|open| self.check_open(open))?;
         self.sections().into_iter().try_for_each(|(section, rows)| {
             if !rows.is_sorted_by(|a, b| (a.abi, a.number) < (b.abi, b.number)) {
                 return Err(format!("`{section}` is not ordered by ABI and number, or has a row twice"));
             }
             rows.iter().try_for_each(|row| self.check_row(row))
         })
+    }
+
+    fn check_open(&self, open: &Open) -> Result<(), String> {
+        let Open { path, calls, runs, outcomes, .. } = open;
+        if *calls == 0 || sum(outcomes) != Some(*calls) {
+            return Err(format!("open of `{path}`: {calls} calls, but the outcomes are not as many"));
+        }
+        if *runs == 0 || *runs > self.runs {
+            return Err(format!("open of `{path}`: seen in {runs} of {} runs", self.runs));
+        }
+        Ok(())
     }
 
     /// Every list of rows, with where it stands.
@@ -220,9 +250,6 @@ impl Trace {
 
     fn check_row(&self, row: &Row) -> Result<(), String> {
         let Row { abi, name, calls, denied, in_flight, never_returned, .. } = row;
-        let sum = |counts: &std::collections::BTreeMap<_, u64>| {
-            counts.values().try_fold(0u64, |a, b| a.checked_add(*b))
-        };
         let ended =
             sum(&row.outcomes).and_then(|sum| sum.checked_add(*in_flight)?.checked_add(*never_returned));
         if ended != Some(*calls) {
@@ -239,8 +266,14 @@ impl Trace {
         if row.runs == 0 || row.runs > self.runs {
             return Err(format!("{abi} {name}: seen in {} of {} runs", row.runs, self.runs));
         }
-        Ok(())
+        row.arguments.iter().try_for_each(|arguments| {
+            arguments.check(row).map_err(|error| format!("arguments of {abi} {name}: {error}"))
+        })
     }
+}
+
+fn sum(counts: &BTreeMap<Outcome, u64>) -> Option<u64> {
+    counts.values().try_fold(0u64, |a, b| a.checked_add(*b))
 }
 
 fn check_version(bytes: &[u8]) -> Result<(), ReadError> {
@@ -266,10 +299,10 @@ fn malformed(error: serde_json::Error) -> ReadError {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
 
     use super::*;
-    use crate::{Abi, Backend, Container, ExecCalls, FilterMoment, FirstSight, Outcome, RuntimeCalls};
+    use crate::{Abi, Backend, Container, ExecCalls, FilterMoment, FirstSight, RuntimeCalls};
 
     pub(crate) fn row(number: u32, calls: u64) -> Row {
         Row {
@@ -285,6 +318,7 @@ pub(crate) mod tests {
             never_returned: 0,
             phases: BTreeSet::from([PhaseName::Startup]),
             first: FirstSight { after_ms: u64::from(number), pid: 7, comm: "sh".to_owned() },
+            arguments: None,
         }
     }
 
@@ -306,7 +340,7 @@ pub(crate) mod tests {
         trace
     }
 
-    fn written(trace: &Trace) -> String {
+    pub(crate) fn written(trace: &Trace) -> String {
         let mut bytes = Vec::new();
         trace.write(&mut bytes).unwrap();
         String::from_utf8(bytes).unwrap()
@@ -335,9 +369,9 @@ pub(crate) mod tests {
         check("[]", "not a trace");
         check(&good[..good.len() / 2], "truncated");
         check(&good.replace("\"calls\": 2", "\"calls\": 3"), "changed after it was recorded");
-        check(&good.replace("\"version\": \"1.1\"", "\"version\": \"2.0\""), "newer");
-        check(&good.replace("\"version\": \"1.1\"", "\"version\": \"1.2\""), "newer");
-        check(&good.replace("\"version\": \"1.1\"", "\"version\": \"x\""), "no trace format version");
+        check(&good.replace("\"version\": \"1.2\"", "\"version\": \"2.0\""), "newer");
+        check(&good.replace("\"version\": \"1.2\"", "\"version\": \"1.3\""), "newer");
+        check(&good.replace("\"version\": \"1.2\"", "\"version\": \"x\""), "no trace format version");
         check(&good.replace("\"runs\": 1,\n  \"sys", "\"colour\": 1,\n  \"sys"), "unknown field `colour`");
         check(&good.replace("\"ok\": 2", "\"ok\": 1, \"ok\": 1"), "duplicate key `ok`");
         check(&good.replace("\"ok\": 2", "\"fine\": 2"), "unknown outcome `fine`");

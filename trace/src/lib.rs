@@ -5,17 +5,22 @@
 //! [`std::io::Read`] and [`std::io::Write`]; it touches no file, clock or environment.
 
 mod abi;
+mod arguments;
 mod container;
 mod digest;
+mod hex;
 mod io;
+mod lines;
 mod merge;
 mod model;
 mod outcome;
 mod schema;
 mod secret;
 pub mod strict;
+mod values;
 
 pub use abi::{Abi, SyscallName, UnknownAbi};
+pub use arguments::{Arguments, File, FileKind, Kept, Open, Values};
 pub use container::{Attached, Container, ContainerKind, ExecCalls, FilterMoment, Pod, RuntimeCalls};
 pub use digest::Digest;
 pub use io::{ReadError, WriteError};

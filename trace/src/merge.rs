@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
-use crate::{Digest, FORMAT_MAJOR, FORMAT_MINOR, Phase, Row, Run, Startup, Trace, WriteError};
+use crate::{Digest, FORMAT_MAJOR, FORMAT_MINOR, Open, Outcome, Phase, Row, Run, Startup, Trace, WriteError};
 
 /// Traces that cannot be merged.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +98,8 @@ fn absorb(into: &mut Trace, from: Trace) {
         one
     });
     absorb_rows(&mut into.syscalls, from.syscalls);
+    absorb_opens(&mut into.opens, from.opens);
+    into.opens_beyond = into.opens_beyond.saturating_add(from.opens_beyond);
 }
 
 /// A section that one run has and the other has not is the union's.
@@ -123,23 +125,54 @@ fn absorb_rows(into: &mut Vec<Row>, from: Vec<Row>) {
 }
 
 fn absorb_row(into: &mut Row, from: Row) {
+    let arguments = match (into.arguments.take(), from.arguments) {
+        (Some(one), Some(other)) => Some(one.join(other)),
+        // Only refused there, and how is not known: nothing that was entered is missing.
+        (Some(one), None) if from.calls == 0 => Some(one),
+        (None, Some(other)) if into.calls == 0 => Some(other),
+        _ => None,
+    };
     into.calls = into.calls.saturating_add(from.calls);
     into.runs = into.runs.saturating_add(from.runs);
     into.denied = into.denied.saturating_add(from.denied);
-    for (outcome, count) in from.outcomes {
-        let own = into.outcomes.entry(outcome).or_default();
-        *own = own.saturating_add(count);
-    }
-    for (outcome, count) in from.refusals {
-        let own = into.refusals.entry(outcome).or_default();
-        *own = own.saturating_add(count);
-    }
+    absorb_counts(&mut into.outcomes, from.outcomes);
+    absorb_counts(&mut into.refusals, from.refusals);
     into.in_flight = into.in_flight.saturating_add(from.in_flight);
     into.never_returned = into.never_returned.saturating_add(from.never_returned);
     into.phases.extend(from.phases);
     if from.first < into.first {
         into.first = from.first;
     }
+    into.arguments = arguments.map(|arguments| arguments.in_runs(into.runs));
+}
+
+fn absorb_counts(into: &mut BTreeMap<Outcome, u64>, from: BTreeMap<Outcome, u64>) {
+    for (outcome, count) in from {
+        let own = into.entry(outcome).or_default();
+        *own = own.saturating_add(count);
+    }
+}
+
+fn absorb_opens(into: &mut Vec<Open>, from: Vec<Open>) {
+    let mut opens: BTreeMap<_, _> =
+        std::mem::take(into).into_iter().map(|open| (open.path.clone(), open)).collect();
+    for open in from {
+        match opens.entry(open.path.clone()) {
+            Entry::Vacant(entry) => {
+                entry.insert(open);
+            }
+            Entry::Occupied(mut entry) => {
+                let own = entry.get_mut();
+                own.calls = own.calls.saturating_add(open.calls);
+                own.runs = own.runs.saturating_add(open.runs);
+                absorb_counts(&mut own.outcomes, open.outcomes);
+                if open.first < own.first {
+                    own.first = open.first;
+                }
+            }
+        }
+    }
+    *into = opens.into_values().collect();
 }
 
 #[cfg(test)]
@@ -149,6 +182,7 @@ mod tests {
     use super::*;
     use crate::{
         ExecCalls, FilterMoment, RuntimeCalls,
+        arguments::tests::{any_arguments, with_arguments},
         io::tests::{row, runtime, trace},
     };
 
@@ -159,13 +193,27 @@ mod tests {
     }
 
     fn rows(pid: u32) -> impl Strategy<Value = Vec<Row>> {
-        prop::collection::btree_map(0u32..330, 1u64..1000, 1..8).prop_map(move |calls| {
-            let rows = calls.into_iter().map(|(number, calls)| {
-                let mut row = row(number, calls);
-                row.first.pid = pid;
-                row
-            });
-            rows.collect()
+        let calls = prop::collection::btree_map(0u32..330, 1u64..1000, 1..8);
+        let captured = prop::collection::btree_map(400u32..403, any_arguments(), 0..3);
+        (calls, captured).prop_map(move |(calls, captured)| {
+            let plain = calls.into_iter().map(|(number, calls)| row(number, calls));
+            let captured = captured.into_iter().map(|(number, arguments)| with_arguments(number, arguments));
+            let mut rows: Vec<Row> = plain.chain(captured).collect();
+            rows.iter_mut().for_each(|row| row.first.pid = pid);
+            rows
+        })
+    }
+
+    fn any_opens() -> impl Strategy<Value = Vec<Open>> {
+        prop::collection::btree_map("/dev/nvidia[0-2]", 1u64..9, 0..3).prop_map(|opens| {
+            let open = |(path, calls)| Open {
+                path,
+                calls,
+                outcomes: BTreeMap::from([(Outcome::Ok, calls)]),
+                runs: 1,
+                first: row(2, 1).first,
+            };
+            opens.into_iter().map(open).collect()
         })
     }
 
@@ -176,11 +224,12 @@ mod tests {
             let runtime = (moment.clone(), rows(pid), rows(pid))
                 .prop_map(|(filter, setup, start)| RuntimeCalls { filter, setup, start });
             let exec = (1u64..9, rows(pid)).prop_map(|(sessions, syscalls)| ExecCalls { sessions, syscalls });
-            (rows(pid), prop::option::of(runtime), prop::option::of(exec)).prop_map(
-                move |(rows, runtime, exec)| {
+            (rows(pid), prop::option::of(runtime), prop::option::of(exec), any_opens()).prop_map(
+                move |(rows, runtime, exec, opens)| {
                     let mut result = trace(rows);
                     result.recorder.duration_ms = u64::from(pid);
-                    (result.runtime, result.exec) = (runtime, exec);
+                    (result.runtime, result.exec, result.opens) = (runtime, exec, opens);
+                    result.opens_beyond = u64::from(pid % 3);
                     result
                 },
             )

@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Abi, Container, Digest, ExecCalls, Outcome, RuntimeCalls, strict};
+use crate::{Abi, Arguments, Container, Digest, ExecCalls, Open, Outcome, RuntimeCalls, strict};
 
 /// The major version this crate reads and writes.
 pub const FORMAT_MAJOR: u32 = 1;
 /// The minor version this crate writes.
-pub const FORMAT_MINOR: u32 = 1;
+pub const FORMAT_MINOR: u32 = 2;
 
 /// Which syscalls a workload made, as evidence: aggregated over one run, or merged from several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -48,6 +48,12 @@ pub struct Trace {
     pub exec: Option<ExecCalls>,
     /// The workload's calls: one row for each syscall of each ABI, ordered by ABI and number.
     pub syscalls: Vec<Row>,
+    /// The opens of the GPU driver's files, by path, ordered. Since 1.2.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub opens: Vec<Open>,
+    /// Opens of such files that are not among `opens`, because there were too many paths. Since 1.2.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub opens_beyond: u64,
 }
 
 /// What recorded a trace, and on what.
@@ -108,6 +114,10 @@ pub struct Target {
     /// The host's GPU driver, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_driver: Option<GpuDriver>,
+    /// Whether the workload used a GPU device of NVIDIA's: opened one, or made an `ioctl` on one. None where
+    /// arguments were not captured. Since 1.2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<bool>,
     /// The container, where there is one. Since 1.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
@@ -126,6 +136,7 @@ impl Target {
             image: None,
             runtime: None,
             gpu_driver: None,
+            gpu: None,
             container: None,
         }
     }
@@ -291,6 +302,9 @@ pub struct Row {
     pub phases: BTreeSet<PhaseName>,
     /// Who made it first. Of several runs: the smallest.
     pub first: FirstSight,
+    /// What its arguments were; none where they were not captured. Since 1.2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Arguments>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]

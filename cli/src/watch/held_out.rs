@@ -2,17 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use harness::{HeldOut, HeldOutRun, Tally};
 use trace::Digest;
 
-use crate::{
-    folder, input,
-    output::{Output, read},
-};
-
-/// The held-out runs of a workload folder.
-pub(crate) const HELD_OUT: &str = "heldout.json";
+use crate::{folder, input, output::Output};
 
 /// Where they go, and what they are about.
 #[derive(Debug, Default)]
@@ -38,7 +32,7 @@ impl Ledger {
         }
         let image = input::evidence(folder)?.and_then(|evidence| evidence.workload.image);
         let about = Some((input::profile(folder)?.digest(), image));
-        let ledger = Self { path: Some(folder.join(HELD_OUT)), about };
+        let ledger = Self { path: Some(folder.join(folder::HELD_OUT)), about };
         ledger.check()?;
         Ok(ledger)
     }
@@ -52,13 +46,7 @@ impl Ledger {
     }
 
     fn read(&self) -> anyhow::Result<HeldOut> {
-        match &self.path {
-            Some(path) if path.exists() => {
-                let list = HeldOut::read(&read(path)?);
-                list.with_context(|| format!("cannot read `{}`", path.display()))
-            }
-            _ => Ok(HeldOut::default()),
-        }
+        self.path.as_deref().map_or_else(|| Ok(HeldOut::default()), input::held_out)
     }
 
     /// Adds a run, in one step: what others wrote meanwhile stays.

@@ -13,7 +13,7 @@ use harness::{
     watch::{About, Ending, Event, JUDGED, Judges, Look, Seen, Summary},
 };
 use profiler::{
-    Observer, Progress,
+    CapturePlan, Observer, Progress,
     containers::{self, ContainerRecording, ContainerRequest},
     ebpf::{Fleet, TargetId, Tuples},
     host,
@@ -29,6 +29,7 @@ pub(super) fn run(options: &Options, asked: Option<Judge>, show: Show) -> anyhow
         subject,
         sockets: options.engines.sockets(),
         plan: profiler::drive::Plan { duration: options.duration, ..profiler::drive::Plan::default() },
+        capture: CapturePlan::default(),
         stdout_is_ours: true,
         observe_profile: None,
     };
@@ -65,6 +66,8 @@ impl Pods {
     fn began(&mut self, container: &Container, late: bool) {
         self.runs += 1;
         let judges = Judges { asked: self.asked.clone(), in_force: in_force(container, self.kind) }.settled();
+        // What was compiled once compiles again.
+        let judges = judges.clone().under(container.runtime.as_deref()).unwrap_or(judges);
         let about = About {
             run: self.runs,
             name: container.name.clone(),

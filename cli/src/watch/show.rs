@@ -285,7 +285,7 @@ fn aligned(rows: &[[String; 6]]) -> String {
 fn call(sighting: &Sighting, detail: Detail) -> String {
     let detail = if sighting.kind == Kind::Denied { detail } else { Detail::Named };
     let call = match &sighting.args {
-        Some(args) => in_words(sighting.abi, &sighting.name, args, detail),
+        Some(args) => in_words(sighting.abi, &sighting.name, args, None, detail),
         None => sighting.name.clone(),
     };
     let call = call.strip_suffix("()").unwrap_or(&call);
@@ -320,7 +320,10 @@ fn sentence(sighting: &Sighting) -> String {
 }
 
 fn remedy(sighting: &Sighting) -> String {
-    sighting.remedy.as_ref().map(|remedy| format!("        to allow it: {remedy}\n")).unwrap_or_default()
+    let words =
+        sighting.rule.as_ref().map(|rule| format!("        to allow it: {rule}\n")).unwrap_or_default();
+    let entry = sighting.remedy.as_ref().map(|remedy| format!("        {remedy}\n")).unwrap_or_default();
+    words + &entry
 }
 
 /// `0.2s`, `12.3s`, `3m 20s`.
@@ -355,6 +358,7 @@ fn sighting_json(sighting: &Sighting, run: u32, first: bool) -> Value {
         "comm": sighting.first.comm,
         "after_ms": sighting.first.after_ms,
         "remedy": sighting.remedy,
+        "rule": sighting.rule,
     })
 }
 

@@ -99,12 +99,17 @@ impl Containers {
             let directory = self.mount.join(path.trim_start_matches('/'));
             let target = self.fleet.add(&directory)?;
             self.fleet.set_phase(target, trace::PhaseName::Serving);
-            self.begin(target, directory, true);
+            self.begin(target, directory, true)?;
         }
         Ok(())
     }
 
-    fn begin(&mut self, target: profiler::ebpf::TargetId, directory: std::path::PathBuf, late: bool) {
+    fn begin(
+        &mut self,
+        target: profiler::ebpf::TargetId,
+        directory: std::path::PathBuf,
+        late: bool,
+    ) -> Result<(), WatchError> {
         if let Ok(container) = self.engine.inspect(&self.container.id) {
             self.container = container;
         }
@@ -125,9 +130,11 @@ impl Containers {
         };
         let in_force = (self.in_force)(container, self.engine.kind());
         let judges = Judges { asked: self.asked.clone(), in_force }.settled();
+        let judges = judges.under(container.runtime.as_deref())?;
         let look = Look { judges, without_exec: self.without_exec };
         self.events.push(Event::Began(about.clone()));
         self.run = Some(Run::new(about, target, directory, look));
+        Ok(())
     }
 
     /// Takes in the cgroups that were made.
@@ -144,7 +151,7 @@ impl Containers {
                 self.events.extend(run.end(&mut self.fleet, Ending::Stopped)?);
             }
             let directory = self.mount.join(born.path.trim_start_matches('/'));
-            self.begin(born.target, directory, false);
+            self.begin(born.target, directory, false)?;
         }
         Ok(())
     }

@@ -79,9 +79,7 @@ impl Look {
             for target in targets {
                 let tuples = fleet.tuples(*target)?;
                 sum.kept.extend(tuples.kept);
-                for (call, count) in tuples.wide {
-                    *sum.wide.entry(call).or_default() += count;
-                }
+                sum.wide.extend(tuples.wide);
                 sum.full |= tuples.full;
             }
         }

@@ -85,6 +85,15 @@ pub struct Judges {
 }
 
 impl Judges {
+    /// The same as this container runtime loads the profiles: see [`Judge::under`].
+    ///
+    /// # Errors
+    /// A profile cannot be compiled.
+    pub fn under(self, runtime: Option<&str>) -> Result<Self, HarnessError> {
+        let under = |judge: Option<Judge>| judge.map(|judge| judge.under(runtime)).transpose();
+        Ok(Self { asked: under(self.asked)?, in_force: under(self.in_force)? })
+    }
+
     /// The same without the question, where what is asked about is in force anyway.
     #[must_use]
     pub fn settled(mut self) -> Self {

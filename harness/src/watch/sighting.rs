@@ -33,6 +33,8 @@ pub struct Sighting {
     pub first: FirstSight,
     /// The smallest rule that would allow it, where the profile is known.
     pub remedy: Option<String>,
+    /// The same in words.
+    pub rule: Option<String>,
 }
 
 /// How a call fares.
@@ -104,7 +106,8 @@ pub(super) fn refused(refusals: &[Refusal], judge: Option<&Judge>) -> Vec<Sighti
             count: refusal.count,
             args,
             first: refusal.first.clone(),
-            remedy: judge.zip(args).map(|(judge, args)| judge.remedy(abi, number, &args)),
+            remedy: judge.map(|judge| judge.remedy(abi, number, args.as_ref())),
+            rule: judge.map(|judge| judge.rule(abi, number, args.as_ref())),
         }
     };
     refusals.iter().map(sighting).collect()
@@ -130,6 +133,7 @@ pub(super) fn denied(rows: &[Row], stage: Stage, judge: Option<&Judge>) -> Vec<S
                 args: None,
                 first: row.first.clone(),
                 remedy: None,
+                rule: None,
             });
         }
     }
@@ -180,7 +184,7 @@ impl Asked<'_> {
             known = known.saturating_add(tuple.count);
             let verdict = self.judge.verdict(abi, number, tuple.args);
             if !verdict.executes() {
-                let remedy = self.judge.remedy(abi, number, &tuple.args);
+                let remedy = self.judge.remedy(abi, number, Some(&tuple.args));
                 refused.entry((verdict, remedy)).or_insert((tuple.args, 0)).1 += tuple.count;
             }
         }
@@ -191,7 +195,7 @@ impl Asked<'_> {
         let unknown = calls.saturating_add(denied).saturating_sub(known);
         let wide = captured
             .wide
-            .keys()
+            .iter()
             .any(|(class, own, other)| (Stage::from(*class), *own, *other) == (self.stage, abi, number));
         // A call that is just being counted is known by the next look.
         if unknown > 0 && (self.settled || known == 0 || wide || captured.full) {
@@ -202,10 +206,7 @@ impl Asked<'_> {
 
     fn sighting(&self, kind: Kind, answer: Verdict, args: Option<[u64; 6]>, count: u64) -> Sighting {
         let Row { abi, number, ref name, ref first, .. } = *self.row;
-        let remedy = match kind {
-            Kind::NotKnown => None,
-            _ => Some(self.judge.remedy(abi, number, &args.unwrap_or_default())),
-        };
+        let judge = (kind != Kind::NotKnown).then_some(self.judge);
         Sighting {
             kind,
             stage: self.stage,
@@ -217,7 +218,8 @@ impl Asked<'_> {
             count,
             args,
             first: first.clone(),
-            remedy,
+            remedy: judge.map(|judge| judge.remedy(abi, number, args.as_ref())),
+            rule: judge.map(|judge| judge.rule(abi, number, args.as_ref())),
         }
     }
 }
@@ -254,6 +256,7 @@ mod tests {
             never_returned: 0,
             phases: BTreeSet::new(),
             first: FirstSight { after_ms: 3, pid: 7, comm: "sh".to_owned() },
+            arguments: None,
         }
     }
 
@@ -297,7 +300,7 @@ mod tests {
         assert_eq!(seen(&rows, &captured), expected);
         // A part of it.
         captured.kept.pop();
-        captured.wide.insert((Class::Workload, Abi::X86_64, 41), 2);
+        captured.wide.insert((Class::Workload, Abi::X86_64, 41));
         expected[2] = named(Kind::NotKnown, "socket", 2);
         assert_eq!(seen(&rows, &captured), expected);
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use profiler::{
-    Recorder as _, cgroup,
+    CapturePlan, Recorder as _, cgroup,
     ebpf::{Class, EbpfRecorder, Fleet, Tuples, Watch as Subject},
     host,
     place::Place,
@@ -101,7 +101,7 @@ impl OneProcess {
     pub fn start(pid: u32, look: Look) -> Result<Self, WatchError> {
         let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
         let name = name.map_err(|_| WatchError::NoProcess(pid))?;
-        let recorder = EbpfRecorder::start(&Subject::Process(pid))?;
+        let recorder = EbpfRecorder::start(&Subject::Process(pid), &CapturePlan::default())?;
         let about = about(format!("{} ({pid})", name.trim_end()), pid.to_string(), true);
         let (place, since) = (Place::Process(pid), Instant::now());
         Ok(Self { recorder, about, look, place, since, began: false })

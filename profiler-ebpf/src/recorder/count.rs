@@ -4,12 +4,13 @@ use aya_ebpf::{
     bindings::BPF_NOEXIST,
     helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_ns},
 };
-use profiler_ebpf::{Call, Cell, Counted, Ending, FirstSight, Refused, Shared, TABLE_NUMBERS, group};
+use profiler_ebpf::{
+    Call, Cell, Counted, Ending, FirstSight, Refused, Shared, SharedCell, TABLE_NUMBERS, group,
+};
 
 use crate::{
-    capture,
     kernel::Registers,
-    maps::{BLOCKS, CELLS, ENDINGS, FIRST, RARE, REFUSED, TARGETS, add, is_capturing, is_fleet, tally},
+    maps::{BLOCKS, CELLS, ENDINGS, FIRST, RARE, REFUSED, TARGETS, WIDTHS, add, is_fleet, tally},
 };
 
 /// `-EEXIST`: another CPU was first.
@@ -27,7 +28,7 @@ pub(crate) fn enter(counted: Counted, phase: u32) -> bool {
         unsafe {
             (*cell).calls += 1;
             if (*cell).phases & phase == 0 {
-                sight(counted, cell, phase);
+                sight(counted, &raw mut (*cell).phases, phase);
             }
         }
         return true;
@@ -37,7 +38,7 @@ pub(crate) fn enter(counted: Counted, phase: u32) -> bool {
         unsafe {
             add(&raw mut (*cell).calls);
             if (*cell).phases & phase == 0 {
-                sight(counted, cell, phase);
+                sight(counted, &raw mut (*cell).phases, phase);
             }
         }
         return true;
@@ -90,8 +91,7 @@ pub(crate) fn error(counted: Counted, errno: u32) {
             }
         }
     }
-    // No CPU can claim a shared cell for the error that it saw first, so the error is always the same.
-    if errno == Cell::SHARED_ERRNO
+    if errno == SharedCell::ERRNO
         && let Some(cell) = block_cell(counted)
     {
         // SAFETY: a cell of the target's block.
@@ -101,40 +101,57 @@ pub(crate) fn error(counted: Counted, errno: u32) {
     ending(counted, errno);
 }
 
-/// Counts a call that a filter answered: `kind` is an [`Ending::REFUSED`].
-#[inline(always)]
-pub(crate) fn refused(counted: Counted, kind: u32, phase: u32, registers: Registers) {
-    let rows = if is_fleet() { block_cell(counted) } else { own_cell(counted.call) };
-    // SAFETY: a cell of ours; only its phases are written, as at any first sight.
+/// Counts a call that a filter answered: `kind` is an [`Ending::REFUSED`]. False if there was no row for it; then
+/// it was counted as lost. Not inlined: the stacks of all callers and callees together are 512 bytes.
+#[inline(never)]
+pub(crate) fn refused(counted: &Counted, kind: u32, phase: u32, registers: Registers) -> bool {
+    let counted = *counted;
+    // SAFETY: cells of ours; only their phases are written, as at any first sight.
     unsafe {
-        if let Some(cell) = rows {
+        if !is_fleet()
+            && let Some(cell) = own_cell(counted.call)
+        {
             if (*cell).phases & phase == 0 {
-                sight(counted, cell, phase);
+                sight(counted, &raw mut (*cell).phases, phase);
+            }
+        } else if let Some(cell) = block_cell(counted) {
+            if (*cell).phases & phase == 0 {
+                sight(counted, &raw mut (*cell).phases, phase);
             }
         } else if let Some(cell) = rare_cell(&counted) {
             (*cell).phases |= phase;
         } else {
-            return;
+            return false;
         }
     }
-    if is_fleet() {
-        if is_capturing() {
-            capture::keep(counted, registers);
-        }
-        if refused_at(&Ending { counted, kind }, registers) {
-            return;
+    if !is_fleet() || !refused_at(&Ending { counted, kind }, registers) {
+        ending(counted, kind);
+    }
+    true
+}
+
+/// How many tuples of arguments are kept for a call that was counted; none for one that has no row.
+#[inline(always)]
+pub(crate) fn tuples(counted: Counted) -> Option<*mut u32> {
+    if !is_fleet() {
+        return counted.call.row().and_then(|row| WIDTHS.get_ptr_mut(row));
+    }
+    // SAFETY: cells of ours.
+    unsafe {
+        match block_cell(counted) {
+            Some(cell) => Some(&raw mut (*cell).tuples),
+            None => RARE.get_ptr_mut(&counted).map(|shared| &raw mut (*shared).cell.tuples),
         }
     }
-    ending(counted, kind);
 }
 
 /// Counts a refusal together with its arguments. False if there was no room for it.
-#[inline(always)]
+#[inline(never)]
 fn refused_at(key: &Ending, registers: Registers) -> bool {
     if REFUSED.get_ptr_mut(key).is_none() {
         let fresh =
             Refused { count: 0, arguments: registers.arguments(key.counted.call), first: first_sight() };
-        let _ = REFUSED.insert(key, fresh, u64::from(BPF_NOEXIST));
+        let _ = REFUSED.insert(key, &fresh, u64::from(BPF_NOEXIST));
     }
     // SAFETY: an entry is removed only when no program can be at it; an element of the map.
     unsafe {
@@ -177,7 +194,7 @@ fn own_cell(call: Call) -> Option<*mut Cell> {
 
 /// The cell in the target's block; none for what has no row there, or where there is only one target.
 #[inline(always)]
-fn block_cell(counted: Counted) -> Option<*mut Cell> {
+fn block_cell(counted: Counted) -> Option<*mut SharedCell> {
     let has_row = counted.call.abi == Call::NATIVE
         && counted.call.number < TABLE_NUMBERS
         && group::class(counted.group) == group::WORKLOAD;
@@ -189,12 +206,12 @@ fn block_cell(counted: Counted) -> Option<*mut Cell> {
 
 /// The shared cell of a call without a row. None if the hash is full; counted as lost.
 #[inline(never)]
-fn rare_cell(counted: &Counted) -> Option<*mut Cell> {
+fn rare_cell(counted: &Counted) -> Option<*mut SharedCell> {
     if RARE.get_ptr_mut(counted).is_none() {
-        let cell = Cell { calls: 0, ok: 0, errors: 0, errno: 0, phases: 0 };
+        let cell = SharedCell { calls: 0, ok: 0, errors: 0, tuples: 0, phases: 0 };
         // Whoever inserts it is the first.
         let fresh = Shared { cell, first: first_sight() };
-        let _ = RARE.insert(counted, fresh, u64::from(BPF_NOEXIST));
+        let _ = RARE.insert(counted, &fresh, u64::from(BPF_NOEXIST));
     }
     let Some(shared) = RARE.get_ptr_mut(counted) else {
         // SAFETY: a counter of ours.
@@ -207,11 +224,11 @@ fn rare_cell(counted: &Counted) -> Option<*mut Cell> {
 
 /// The first event of a call in this cell and this phase: who and when, unless another CPU was first.
 #[inline(never)]
-fn sight(counted: Counted, cell: *mut Cell, phase: u32) {
+fn sight(counted: Counted, phases: *mut u32, phase: u32) {
     // SAFETY: the caller's cell. Bits are only ever set; in a shared cell a lost bit is set by the next call.
-    let phases = unsafe { (*cell).phases };
-    if phases == 0 {
-        match FIRST.insert(counted, first_sight(), u64::from(BPF_NOEXIST)) {
+    let before = unsafe { *phases };
+    if before == 0 {
+        match FIRST.insert(&counted, &first_sight(), u64::from(BPF_NOEXIST)) {
             Ok(()) | Err(EXISTS) => {}
             Err(FULL) if is_fleet() => {
                 // SAFETY: a counter of ours.
@@ -222,17 +239,17 @@ fn sight(counted: Counted, cell: *mut Cell, phase: u32) {
         }
     }
     // SAFETY: as above.
-    unsafe { (*cell).phases = phases | phase };
+    unsafe { *phases = before | phase };
 }
 
 /// The running task, now.
 #[inline(always)]
-fn first_sight() -> FirstSight {
+pub(crate) fn first_sight() -> FirstSight {
     FirstSight {
         // SAFETY: no preconditions.
         nanoseconds: unsafe { bpf_ktime_get_ns() },
         process: (bpf_get_current_pid_tgid() >> 32) as u32,
-        reserved: 0,
+        phases: 0,
         comm: bpf_get_current_comm().unwrap_or_default(),
     }
 }

@@ -2,7 +2,7 @@
 
 use core::{ffi::c_void, ptr};
 
-use aya_ebpf::helpers::bpf_get_current_task_btf;
+use aya_ebpf::helpers::{bpf_get_current_task_btf, generated::bpf_probe_read_kernel};
 use profiler_ebpf::{Call, Kernel};
 
 /// `SECCOMP_MODE_FILTER`, `include/uapi/linux/seccomp.h`. A task that its filter kills has the mode above it:
@@ -51,6 +51,20 @@ pub(crate) static KERNEL: Kernel = Kernel {
     task_nsproxy: 0,
     nsproxy_mnt_ns: 0,
     task_filter_count: 0,
+    has_files: 0,
+    task_files: 0,
+    files_fdt: 0,
+    fdtable_max_fds: 0,
+    fdtable_fd: 0,
+    file_inode: 0,
+    file_op: 0,
+    file_dentry: 0,
+    inode_mode: 0,
+    inode_rdev: 0,
+    inode_sb: 0,
+    sb_magic: 0,
+    dentry_parent: 0,
+    dentry_name: 0,
 };
 
 /// A field of [`KERNEL`] as user space set it. Volatile, or the compiler would put the zeros above in its place.
@@ -70,6 +84,23 @@ unsafe fn load<T: Copy>(base: *const c_void, offset: u32) -> T {
     // Volatile, so that the load stays one load of this size: the verifier looks the field up by it.
     // SAFETY: the caller's word.
     unsafe { ptr::read_volatile(base.byte_add(offset as usize).cast()) }
+}
+
+/// Reads what stands at an address in the kernel; 0 where nothing can be read. Without a branch: each would double
+/// the ways that the verifier goes.
+#[inline(always)]
+pub(crate) fn peek<T: Default>(address: u64) -> T {
+    let mut value = T::default();
+    // SAFETY: the value is as long as said; the helper looks after addresses that are none, and then fills it with
+    // zeros.
+    unsafe {
+        bpf_probe_read_kernel(
+            (&raw mut value).cast(),
+            size_of::<T>() as u32,
+            ptr::with_exposed_provenance(address as usize),
+        )
+    };
+    value
 }
 
 /// A `struct task_struct *` of the kernel's.
@@ -189,6 +220,21 @@ impl Task {
         Self::from_ptr(unsafe { load(self.0, told(&KERNEL.task_group_leader)) })
     }
 
+    /// The address of the `struct file` that is open as this descriptor; 0 for none.
+    #[inline(always)]
+    pub(crate) fn file(self, descriptor: u32) -> u64 {
+        // SAFETY: `task->files->fdt`; the slot of its array is read by its address. A read through null yields 0.
+        unsafe {
+            let files: *const c_void = load(self.0, told(&KERNEL.task_files));
+            let table: *const c_void = load(files, told(&KERNEL.files_fdt));
+            if descriptor >= load::<u32>(table, told(&KERNEL.fdtable_max_fds)) {
+                return 0;
+            }
+            let array: u64 = load(table, told(&KERNEL.fdtable_fd));
+            peek(array.wrapping_add(u64::from(descriptor) * 8))
+        }
+    }
+
     /// Its process, in the first pid namespace.
     #[inline(always)]
     pub(crate) fn process(self) -> u32 {
@@ -221,28 +267,17 @@ impl Registers {
     /// The six arguments of a call.
     #[inline(always)]
     pub(crate) fn arguments(self, call: Call) -> [u64; 6] {
-        let [a, b, c, d, e, f] = &KERNEL.regs_arguments;
-        let [g, h, i, j, k, l] = &KERNEL.regs_compat_arguments;
-        [
-            self.argument(call, a, g),
-            self.argument(call, b, h),
-            self.argument(call, c, i),
-            self.argument(call, d, j),
-            self.argument(call, e, k),
-            self.argument(call, f, l),
-        ]
-    }
-
-    #[inline(always)]
-    fn argument(self, call: Call, native: &u32, compat: &u32) -> u64 {
-        // SAFETY: fields of `pt_regs`.
-        unsafe {
-            if call.abi == Call::COMPAT {
-                // The upper half is not the caller's.
-                u64::from(load::<u32>(self.0, told(compat)))
-            } else {
-                load(self.0, told(native))
-            }
+        // One branch for all six: each one more would double the ways that the verifier goes.
+        if call.abi == Call::COMPAT {
+            let [a, b, c, d, e, f] = &KERNEL.regs_compat_arguments;
+            // SAFETY: fields of `pt_regs`; the upper half is not the caller's.
+            let read = |offset| u64::from(unsafe { load::<u32>(self.0, told(offset)) });
+            [read(a), read(b), read(c), read(d), read(e), read(f)]
+        } else {
+            let [a, b, c, d, e, f] = &KERNEL.regs_arguments;
+            // SAFETY: fields of `pt_regs`.
+            let read = |offset| unsafe { load::<u64>(self.0, told(offset)) };
+            [read(a), read(b), read(c), read(d), read(e), read(f)]
         }
     }
 }

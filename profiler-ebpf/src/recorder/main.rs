@@ -18,11 +18,15 @@ mod cgroup_release;
 #[cfg(target_arch = "bpf")]
 mod count;
 #[cfg(target_arch = "bpf")]
+mod file;
+#[cfg(target_arch = "bpf")]
 mod in_flight;
 #[cfg(target_arch = "bpf")]
 mod kernel;
 #[cfg(target_arch = "bpf")]
 mod maps;
+#[cfg(target_arch = "bpf")]
+mod opened;
 #[cfg(target_arch = "bpf")]
 mod process_exec;
 #[cfg(target_arch = "bpf")]

@@ -16,8 +16,9 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use profiler_ebpf::{
-    Cell, Counted, Ending, FirstSight, MAX_CGROUPS, MAX_ENDINGS, MAX_RARE, Masks, Member, NAME_LENGTH, ROWS,
-    Refused, SLOT_COUNT, Shared, Tally, Target, TaskState, Tuple, Width, group,
+    Cell, Counted, Ending, FirstSight, MAX_CGROUPS, MAX_ENDINGS, MAX_FILES, MAX_OPENED, MAX_RARE, MAX_TUPLES,
+    Masks, Member, NAME_LENGTH, Names, Opened, OpenedFile, ROWS, Refused, SLOT_COUNT, Seen, Shared,
+    SharedCell, Tally, Target, TaskState, Tuple, group,
 };
 
 use crate::kernel::{KERNEL, Task, told};
@@ -44,10 +45,25 @@ pub(crate) static SLOTS: Array<u64, { SLOT_COUNT as usize }> = Array::new();
 #[btf_map]
 pub(crate) static TASKS: TaskStorage = TaskStorage::new();
 
+#[btf_map]
+pub(crate) static MASKS: Array<Masks, { ROWS as usize }> = Array::new();
+
+#[btf_map]
+pub(crate) static TUPLES: HashMap<Tuple, Seen, { MAX_TUPLES as usize }> = HashMap::new();
+
+#[btf_map]
+pub(crate) static WIDTHS: Array<u32, { ROWS as usize }> = Array::new();
+
+#[btf_map]
+pub(crate) static FILES: HashMap<OpenedFile, Names, { MAX_FILES as usize }> = HashMap::new();
+
+#[btf_map]
+pub(crate) static OPENED: HashMap<Opened, Seen, { MAX_OPENED as usize }> = HashMap::new();
+
 // What only many targets need has one element here; user space says how many it shall have.
 
 #[btf_map]
-pub(crate) static BLOCKS: Array<Cell, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
+pub(crate) static BLOCKS: Array<SharedCell, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
 
 #[btf_map]
 pub(crate) static OPEN: Array<u64, 1> = Array::new();
@@ -69,15 +85,6 @@ pub(crate) static NURSERIES: HashMap<u64, u32, 1> = HashMap::new();
 
 #[btf_map]
 pub(crate) static REFUSED: HashMap<Ending, Refused, 1> = HashMap::new();
-
-#[btf_map]
-pub(crate) static MASKS: Array<Masks, 1> = Array::new();
-
-#[btf_map]
-pub(crate) static TUPLES: HashMap<Tuple, u64, 1> = HashMap::new();
-
-#[btf_map]
-pub(crate) static WIDTHS: HashMap<Counted, Width, 1> = HashMap::new();
 
 #[unsafe(link_section = ".data.phase")]
 #[unsafe(no_mangle)]
@@ -159,6 +166,16 @@ pub(crate) unsafe fn add(counter: *mut u64) {
     // before 5.18.
     // SAFETY: valid by the caller's word, aligned because every counter in our maps is.
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, 1) };
+}
+
+/// [`add`] for a smaller counter.
+///
+/// # Safety
+/// As for [`add`].
+#[inline(always)]
+pub(crate) unsafe fn add_small(counter: *mut u32) {
+    // SAFETY: as in `add`.
+    unsafe { atomic_xadd::<u32, u32, { AtomicOrdering::Relaxed }>(counter, 1) };
 }
 
 /// A map of type `BPF_MAP_TYPE_TASK_STORAGE`, which aya-ebpf does not have; laid out as its own BTF maps are.

@@ -8,6 +8,7 @@ use aya_ebpf::{
 use profiler_ebpf::{Call, Counted, Ending, TaskState};
 
 use crate::{
+    capture::{self, Made},
     count,
     kernel::{KERNEL, Registers, Task, told},
     maps::{add, phase_of, tally},
@@ -50,5 +51,7 @@ fn killed_by_filter(task: Task, state: &TaskState) {
     // SAFETY: the task is the one that the kernel handed to the hook.
     let registers = Registers(unsafe { bpf_task_pt_regs(task.as_ptr().cast()) } as *const c_void);
     let counted = Counted { call: task.call(registers.number()), group: state.group };
-    count::refused(counted, Ending::REFUSED_BY_SIGNAL, phase, registers);
+    if count::refused(&counted, Ending::REFUSED_BY_SIGNAL, phase, registers) {
+        capture::keep_refused(&Made { task, counted, phase, entered: false }, registers);
+    }
 }

@@ -6,9 +6,9 @@ use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use profiler_ebpf::{Call, Counted, TaskState};
 
 use crate::{
-    capture, count,
+    capture::{self, Made},
+    count,
     kernel::{Registers, Task},
-    maps::{is_capturing, is_fleet},
     stage, task,
 };
 
@@ -29,9 +29,11 @@ fn sys_enter(context: BtfTracePointContext) -> i32 {
     // The exit's own number lies (execve, rt_sigreturn): the exit is counted for what is stored here.
     state.number = call.number;
     state.entered = counted.group;
-    state.abi = if count::enter(counted, phase) { call.abi } else { Call::UNCOUNTED };
-    if is_fleet() && is_capturing() {
-        capture::keep(counted, registers);
+    if !count::enter(counted, phase) {
+        state.abi = Call::UNCOUNTED;
+        return 0;
     }
+    state.abi = call.abi;
+    state.path = capture::keep(&Made { task: current, counted, phase, entered: true }, registers);
     0
 }

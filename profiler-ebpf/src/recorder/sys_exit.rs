@@ -6,10 +6,11 @@ use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use profiler_ebpf::{Call, Counted, Ending, TaskState};
 
 use crate::{
+    capture::{self, Made},
     count,
     kernel::{Registers, Task},
     maps::{add, tally},
-    stage, task,
+    opened, stage, task,
 };
 
 #[btf_tracepoint(function = "sys_exit")]
@@ -38,10 +39,15 @@ fn paired(state: &mut TaskState, returned: i64) {
     let call = Call { number: state.number, abi: state.abi };
     let counted = Counted { call, group: state.entered };
     state.abi = Call::NONE;
-    match errno(returned) {
-        _ if call.abi == Call::UNCOUNTED => {}
+    let errno = errno(returned);
+    match errno {
+        _ if call.abi == Call::UNCOUNTED => return,
         Some(errno) if !is_sigreturn(call) => count::error(counted, errno),
         _ => count::ok(counted),
+    }
+    if state.path != 0 {
+        opened::keep(counted.group, errno.unwrap_or(0), state.path);
+        state.path = 0;
     }
 }
 
@@ -65,7 +71,10 @@ fn unpaired(task: Task, state: &mut TaskState, phase: u32, registers: Registers,
     };
     let call = task.call(registers.number());
     stage::advance(task, state, call, registers);
-    count::refused(Counted { call, group: state.group }, kind, phase, registers);
+    let counted = Counted { call, group: state.group };
+    if count::refused(&counted, kind, phase, registers) {
+        capture::keep_refused(&Made { task, counted, phase, entered: false }, registers);
+    }
 }
 
 /// The error that a return value means: -4095 to -1, `MAX_ERRNO` in `include/linux/err.h`.

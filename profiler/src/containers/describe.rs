@@ -42,7 +42,9 @@ pub(super) fn trace(tool: &str, run: &Run<'_>, observed: ContainerObservations) 
     trace.losses = observed.observations.losses;
     let phases = run.following.phases.iter();
     trace.phases = phases.map(|(name, at)| Phase { name: *name, from_ms: milliseconds(*at) }).collect();
+    trace.target.gpu = observed.observations.gpu;
     trace.syscalls = observed.observations.rows;
+    (trace.opens, trace.opens_beyond) = (observed.observations.opens, observed.observations.opens_beyond);
     trace.runtime = observed.runtime;
     trace.exec = observed.exec;
     trace

@@ -16,7 +16,6 @@ use super::{
 use crate::{
     RecordError,
     drive::{End, drive},
-    ebpf::Fleet,
     place::Place,
 };
 
@@ -36,7 +35,7 @@ pub(super) fn record(
     let observed = context.observes(&container);
     session.chosen();
     session.observer.event(&Event::Found { engine: &label, container: &container, observed });
-    let mut fleet = Fleet::start(true)?;
+    let mut fleet = session.fleet()?;
     let mut single = Single::new(&mut fleet, &mut *session.observer, &container.id, true)?;
     let running = match container.state {
         State::Running { pid } => Some(pid),

@@ -26,14 +26,13 @@ use super::{
 use crate::{
     RecordError,
     drive::{Main, drive},
-    ebpf::Fleet,
     place::Place,
 };
 
 pub(super) fn record(session: &mut Session<'_>, run: &Run) -> Result<ContainerRecording, RecordError> {
     let context = session.context();
     let sockets = &session.request.sockets;
-    let mut fleet = Fleet::start(true)?;
+    let mut fleet = session.fleet()?;
     let made = Removed(Arc::new(run.create_with(sockets)?));
     let created = &made.0;
     let engine = created.engine(sockets)?;

@@ -19,9 +19,9 @@ use engine::{Kind, Run, Sockets};
 use trace::{Backend, Trace};
 
 use crate::{
-    Observer, RecordError,
+    CapturePlan, Observer, RecordError,
     drive::{Driven, Plan, Signals},
-    ebpf::{self, Refusal},
+    ebpf::{self, Fleet, Refusal},
 };
 
 /// What to record.
@@ -82,6 +82,8 @@ pub struct ContainerRequest {
     pub sockets: Sockets,
     /// What to do with the workload between start and stop. Only what we start is stopped.
     pub plan: Plan,
+    /// What to keep of the arguments of calls.
+    pub capture: CapturePlan,
     /// Our standard output is for the result: the container's goes to standard error.
     pub stdout_is_ours: bool,
     /// The profile that only makes a runtime load a filter, and refuses nothing (its text): what runs under it is
@@ -188,6 +190,13 @@ impl<'a> Session<'a> {
     /// Says by what it is recorded, once it is known that there is something.
     fn chosen(&mut self) {
         self.observer.chosen(Backend::Ebpf, "only BPF sees into a container");
+    }
+
+    /// Starts to watch for targets.
+    fn fleet(&self) -> Result<Fleet, RecordError> {
+        let mut fleet = Fleet::start(true)?;
+        fleet.keep(&self.request.capture)?;
+        Ok(fleet)
     }
 
     fn context(&self) -> Context<'a> {

@@ -8,7 +8,7 @@ use engine::Kind;
 use trace::Pod;
 
 use super::{ContainerRecording, Event, PodName, Session, pods::Pods, registry::Registry};
-use crate::{RecordError, cgroup, drive::drive, ebpf::Fleet, place::Place};
+use crate::{RecordError, cgroup, drive::drive, place::Place};
 
 /// How often something is looked for.
 pub(super) const LOOK: Duration = Duration::from_millis(20);
@@ -51,7 +51,7 @@ pub(super) fn record(
     choice: Option<Kind>,
 ) -> Result<Vec<ContainerRecording>, RecordError> {
     let registry = Registry::start(choice, &session.request.sockets, wanted)?;
-    let mut fleet = Fleet::start(true)?;
+    let mut fleet = session.fleet()?;
     let mount = cgroup::mount_point()?;
     session.chosen();
     session.observer.armed(&mut fleet);

@@ -12,6 +12,10 @@ pub(super) fn describe(types: &KernelTypes<'_>) -> Result<Kernel, EbpfError> {
     } else {
         ("task_struct.thread_info.status", "pt_regs.orig_ax", "pt_regs.orig_ax")
     };
+    let files = files(types).unwrap_or_else(|missing| {
+        tracing::warn!(%missing, "what descriptors are is not recorded");
+        Kernel::default()
+    });
     Ok(Kernel {
         mode: MODE_CGROUP,
         fleet: 0,
@@ -43,6 +47,28 @@ pub(super) fn describe(types: &KernelTypes<'_>) -> Result<Kernel, EbpfError> {
         task_nsproxy: types.offset("task_struct.nsproxy")?,
         nsproxy_mnt_ns: types.offset("nsproxy.mnt_ns")?,
         task_filter_count: types.offset("task_struct.seccomp.filter_count")?,
+        ..files
+    })
+}
+
+/// Where the kernel keeps what a task has open; nothing else depends on it.
+fn files(types: &KernelTypes<'_>) -> Result<Kernel, EbpfError> {
+    Ok(Kernel {
+        has_files: 1,
+        task_files: types.offset("task_struct.files")?,
+        files_fdt: types.offset("files_struct.fdt")?,
+        fdtable_max_fds: types.offset("fdtable.max_fds")?,
+        fdtable_fd: types.offset("fdtable.fd")?,
+        file_inode: types.offset("file.f_inode")?,
+        file_op: types.offset("file.f_op")?,
+        file_dentry: types.offset("file.f_path.dentry")?,
+        inode_mode: types.offset("inode.i_mode")?,
+        inode_rdev: types.offset("inode.i_rdev")?,
+        inode_sb: types.offset("inode.i_sb")?,
+        sb_magic: types.offset("super_block.s_magic")?,
+        dentry_parent: types.offset("dentry.d_parent")?,
+        dentry_name: types.offset("dentry.d_name.name")?,
+        ..Kernel::default()
     })
 }
 

@@ -8,12 +8,15 @@
 //! **Invariant:** only `program.rs` talks to aya's program API. Nothing is pinned: when the recorder dies, the
 //! kernel takes its programs and maps away.
 
+mod arguments;
 mod btf;
 mod cgroup;
 mod error;
+mod files;
 mod fleet;
 mod kernel;
 mod observe;
+mod opens;
 mod permission;
 mod program;
 mod recorder;

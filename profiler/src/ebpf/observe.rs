@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use profiler_ebpf::{Call, Cell, Ending, FirstSight, ROWS, Tally, maps};
+use profiler_ebpf::{
+    Call, Cell, Ending, FirstSight, MAX_TUPLES_A_CALL, ROWS, Seen, SharedCell, Tally, Tuple, maps,
+};
 use trace::{Abi, Errno, Losses, Outcome, PhaseName, Row};
 
 use super::{
     EbpfError,
+    arguments::{Keeping, Tuples},
+    files::Files,
     tables::{Plain, Tables, failed},
 };
 
@@ -24,6 +28,7 @@ struct Sum {
     phases: u32,
     endings: BTreeMap<u32, u64>,
     first: Option<FirstSight>,
+    tuples: Tuples,
 }
 
 impl Sum {
@@ -32,8 +37,7 @@ impl Sum {
         self.ok = self.ok.saturating_add(cell.ok);
         self.phases |= cell.phases;
         if cell.errors > 0 {
-            let errno = if cell.errno == 0 { Cell::SHARED_ERRNO } else { cell.errno };
-            self.add_ending(errno, cell.errors);
+            self.add_ending(cell.errno, cell.errors);
         }
     }
 
@@ -54,6 +58,9 @@ impl Counts {
             for Plain(cell) in cells.iter().filter(|Plain(cell)| *cell != Cell::default()) {
                 counts.calls.entry(call).or_default().add(cell);
             }
+            if tables.widths.get(&row, 0).map_err(failed(maps::WIDTHS))? > MAX_TUPLES_A_CALL {
+                counts.calls.entry(call).or_default().tuples.is_wide = true;
+            }
         }
         for entry in tables.rare.iter() {
             let (Plain(counted), Plain(shared)) = entry.map_err(failed(maps::RARE))?;
@@ -68,12 +75,24 @@ impl Counts {
             let (Plain(counted), Plain(first)) = entry.map_err(failed(maps::FIRST))?;
             counts.see(counted.call, first);
         }
+        for entry in tables.tuples.iter() {
+            let (Plain(tuple), Plain(seen)) = entry.map_err(failed(maps::TUPLES))?;
+            counts.add_tuple(&tuple, &seen);
+        }
         Ok(counts)
     }
 
     /// Adds what a cell counted.
-    pub(super) fn add_cell(&mut self, call: Call, cell: &Cell) {
-        self.calls.entry(call).or_default().add(cell);
+    pub(super) fn add_cell(&mut self, call: Call, cell: &SharedCell) {
+        let sum = self.calls.entry(call).or_default();
+        let SharedCell { calls, ok, errors, phases, .. } = *cell;
+        sum.add(&Cell { calls, ok, errors, errno: SharedCell::ERRNO, phases });
+        sum.tuples.is_wide |= cell.tuples > MAX_TUPLES_A_CALL;
+    }
+
+    /// Adds calls with the same arguments.
+    pub(super) fn add_tuple(&mut self, tuple: &Tuple, seen: &Seen) {
+        self.calls.entry(tuple.counted.call).or_default().tuples.add(tuple, seen);
     }
 
     /// Adds calls that ended in one way.
@@ -91,6 +110,7 @@ impl Counts {
             for (kind, count) in &sum.endings {
                 own.add_ending(*kind, *count);
             }
+            own.tuples.merge(&sum.tuples);
             if let Some(first) = sum.first {
                 self.see(*call, first);
             }
@@ -100,18 +120,19 @@ impl Counts {
     /// Adds a first sight; the earliest stays.
     pub(super) fn see(&mut self, call: Call, first: FirstSight) {
         let sum = self.calls.entry(call).or_default();
-        if sum.first.is_none_or(|known| first.nanoseconds < known.nanoseconds) {
-            sum.first = Some(first);
-        }
+        sum.first = earlier(sum.first, first);
     }
 
     /// The rows, and how many calls have no ending although they were entered: those ended unseen, and their
-    /// outcome is unknown.
-    pub(super) fn rows(&self, started_ns: u64) -> (Vec<Row>, u64) {
+    /// outcome is unknown. With arguments where some are kept.
+    pub(super) fn rows(&self, started_ns: u64, kept: Option<&Keeping>, files: &Files) -> (Vec<Row>, u64) {
         let mut unseen: u64 = 0;
         let rows = self.calls.iter().filter_map(|(call, sum)| {
-            let (row, missing) = row(*call, sum, started_ns)?;
+            let (mut row, missing) = row(*call, sum, started_ns)?;
             unseen = unseen.saturating_add(missing);
+            row.arguments = kept.and_then(|kept| {
+                kept.arguments(*call, (row.calls, row.denied), &sum.tuples, files, started_ns)
+            });
             Some(row)
         });
         let mut rows: Vec<Row> = rows.collect();
@@ -163,8 +184,14 @@ fn row(call: Call, sum: &Sum, started_ns: u64) -> Option<(Row, u64)> {
         never_returned,
         phases: phases(sum.phases),
         first: first_sight(&first, started_ns),
+        arguments: None,
     };
     Some((row, missing))
+}
+
+/// The earlier of two first sights.
+pub(super) fn earlier(known: Option<FirstSight>, other: FirstSight) -> Option<FirstSight> {
+    Some(known.filter(|known| known.nanoseconds <= other.nanoseconds).unwrap_or(other))
 }
 
 /// What a filter answered.
@@ -185,7 +212,8 @@ pub(super) fn first_sight(first: &FirstSight, started_ns: u64) -> trace::FirstSi
     }
 }
 
-fn error(errno: u32) -> Outcome {
+/// A call that failed so.
+pub(super) fn error(errno: u32) -> Outcome {
     u16::try_from(errno).ok().and_then(Errno::new).map_or(Outcome::Unknown, Outcome::Error)
 }
 
@@ -228,7 +256,8 @@ pub(super) const fn phase_bit(phase: PhaseName) -> u32 {
     }
 }
 
-fn phases(bits: u32) -> BTreeSet<PhaseName> {
+/// The phases that have a bit.
+pub(super) fn phases(bits: u32) -> BTreeSet<PhaseName> {
     PhaseName::ALL.into_iter().filter(|phase| bits & phase_bit(*phase) != 0).collect()
 }
 
@@ -256,7 +285,7 @@ mod tests {
     use super::*;
 
     fn sum(calls: u64, ok: u64, endings: &[(u32, u64)]) -> Sum {
-        Sum { calls, ok, phases: 5, endings: endings.iter().copied().collect(), first: None }
+        Sum { calls, ok, phases: 5, endings: endings.iter().copied().collect(), ..Sum::default() }
     }
 
     #[test]

@@ -12,8 +12,8 @@ use aya::{
     programs::{BtfTracePoint, Iter, Program, ProgramError, tp_btf::BtfTracePointLink},
 };
 use profiler_ebpf::{
-    BLOCK_ROWS, FLEET_ENDINGS, FLEET_FIRST, FLEET_RARE, Kernel, MAX_NURSERIES, MAX_REFUSED, MAX_TARGETS,
-    MAX_TUPLES, MAX_WANTED, MODE_CGROUP, ROWS, maps,
+    BLOCK_ROWS, FLEET_ENDINGS, FLEET_FIRST, FLEET_RARE, FLEET_TUPLES, Kernel, MAX_NURSERIES, MAX_REFUSED,
+    MAX_TARGETS, MAX_WANTED, MODE_CGROUP, maps,
 };
 
 use super::{
@@ -28,7 +28,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../profiler-ebpf/objec
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 static OBJECT: &[u8] = &[];
 
-// SAFETY: `repr(C)`, 40 words without padding, valid for any bytes.
+// SAFETY: `repr(C)`, 54 words without padding, valid for any bytes.
 unsafe impl aya::Pod for Plain<Kernel> {}
 
 /// A hook that the recorder attaches to; programs and tracepoints have the same names.
@@ -86,9 +86,11 @@ impl Walk {
 }
 
 /// Maps that are of another size for many targets than for one.
-const FLEET_SIZES: [(&str, u32); 16] = [
+const FLEET_SIZES: [(&str, u32); 15] = [
     // Counted per CPU for one target only.
     (maps::CELLS, 1),
+    // Counted in the cells.
+    (maps::WIDTHS, 1),
     (maps::RARE, FLEET_RARE),
     (maps::ENDINGS, FLEET_ENDINGS),
     (maps::FIRST, FLEET_FIRST),
@@ -100,9 +102,7 @@ const FLEET_SIZES: [(&str, u32); 16] = [
     (maps::WANTED, MAX_WANTED),
     (maps::NURSERIES, MAX_NURSERIES),
     (maps::REFUSED, MAX_REFUSED),
-    (maps::MASKS, ROWS),
-    (maps::TUPLES, MAX_TUPLES),
-    (maps::WIDTHS, MAX_TUPLES),
+    (maps::TUPLES, FLEET_TUPLES),
     (maps::SLOTS, profiler_ebpf::SLOT_COUNT),
 ];
 

@@ -12,14 +12,18 @@ use profiler_ebpf::{
 use trace::PhaseName;
 
 use super::{
-    EbpfError, cgroup,
+    EbpfError,
+    arguments::Keeping,
+    cgroup,
+    files::Files,
     observe::{self, Counts},
+    opens::Opens,
     permission,
     program::{Hook, Programs, Purpose, Walk},
     sys,
     tables::{Plain, Tables, failed},
 };
-use crate::{Observations, Progress, Recorder};
+use crate::{CapturePlan, Observations, Progress, Recorder, capture::uses_gpu};
 
 /// What is recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +39,7 @@ pub enum Watch {
 pub struct EbpfRecorder {
     programs: Programs,
     tables: Tables,
+    kept: Option<Keeping>,
     started_ns: u64,
 }
 
@@ -48,12 +53,12 @@ pub fn probe() -> Result<(), EbpfError> {
 }
 
 impl EbpfRecorder {
-    /// Loads the programs, tells them what to record, and attaches them. When it returns, everything the target
-    /// does from now on is counted; that moment is 0 for all times in the rows.
+    /// Loads the programs, tells them what to record and which arguments to keep, and attaches them. When it
+    /// returns, everything the target does from now on is counted; that moment is 0 for all times in the rows.
     ///
     /// # Errors
     /// See [`EbpfError`].
-    pub fn start(watch: &Watch) -> Result<Self, EbpfError> {
+    pub fn start(watch: &Watch, plan: &CapturePlan) -> Result<Self, EbpfError> {
         permission::check()?;
         let mode = match watch {
             Watch::Cgroup(directory) => {
@@ -67,6 +72,10 @@ impl EbpfRecorder {
         };
         let mut programs = Programs::load(Purpose::One(mode))?;
         let mut tables = Tables::take(programs.object())?;
+        let kept = Keeping::of(plan)?;
+        if let Some(kept) = &kept {
+            kept.tell(&mut tables)?;
+        }
         // What makes new members is watched before the present ones are looked up, so that none falls between.
         match watch {
             Watch::Cgroup(directory) => {
@@ -85,7 +94,7 @@ impl EbpfRecorder {
         programs.attach(Hook::SysExit)?;
         programs.attach(Hook::SysEnter)?;
         // Both hooks count from this moment on, not one before the other.
-        let mut recorder = Self { programs, tables, started_ns: sys::monotonic_ns() };
+        let mut recorder = Self { programs, tables, kept, started_ns: sys::monotonic_ns() };
         recorder.open(observe::phase_bit(PhaseName::Startup))?;
         Ok(recorder)
     }
@@ -109,6 +118,15 @@ impl EbpfRecorder {
         self.programs.detach(Hook::ProcessExit);
         sys::wait_for_running_programs();
         Ok(())
+    }
+
+    fn opens(&self) -> Result<Vec<trace::Open>, EbpfError> {
+        let mut opens = Opens::default();
+        for entry in self.tables.opened.iter() {
+            let (Plain(opened), Plain(seen)) = entry.map_err(failed(maps::OPENED))?;
+            opens.add(&opened, &seen);
+        }
+        Ok(opens.opens(self.started_ns))
     }
 
     fn glance(&self) -> Result<Progress, EbpfError> {
@@ -159,9 +177,20 @@ impl Recorder for EbpfRecorder {
         self.close()?;
         let counts = Counts::read(&self.tables)?;
         let tally = self.tables.tally()?;
-        let (rows, unseen) = counts.rows(self.started_ns);
+        let files = Files::read(&self.tables)?;
+        let (rows, unseen) = counts.rows(self.started_ns, self.kept.as_ref(), &files);
+        let opens = self.opens()?;
+        let gpu = self.kept.is_some().then(|| uses_gpu(&rows, &opens));
         let losses = observe::losses(&tally, self.programs.missed_runs()?, unseen);
-        Ok(Observations { rows, losses, confined: tally.confined > 0, perturbations: Vec::new() })
+        Ok(Observations {
+            rows,
+            opens,
+            opens_beyond: tally.opens_beyond,
+            gpu,
+            losses,
+            confined: tally.confined > 0,
+            perturbations: Vec::new(),
+        })
     }
 }
 

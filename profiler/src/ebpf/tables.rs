@@ -5,8 +5,8 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, PerCpuArray, Queue},
 };
 use profiler_ebpf::{
-    Cell, Counted, Ending, FirstSight, Masks, Member, NAME_LENGTH, Refused, Shared, Tally, Target, Tuple,
-    Width, maps,
+    Cell, Counted, Ending, FirstSight, Masks, Member, NAME_LENGTH, Names, Opened, OpenedFile, Refused, Seen,
+    Shared, Tally, Target, Tuple, maps,
 };
 
 use super::EbpfError;
@@ -22,7 +22,10 @@ macro_rules! plain {
         unsafe impl Pod for Plain<$shared> {}
     )*};
 }
-plain!(Cell, Counted, Ending, FirstSight, Masks, Member, Refused, Shared, Tally, Target, Tuple, Width);
+plain!(
+    Cell, Counted, Ending, FirstSight, Masks, Member, Names, Opened, OpenedFile, Refused, Seen, Shared,
+    Tally, Target, Tuple
+);
 
 /// The maps of the program.
 pub(super) struct Tables {
@@ -34,6 +37,12 @@ pub(super) struct Tables {
     pub(super) slots: Array<MapData, u64>,
     pub(super) phase: Array<MapData, u32>,
     pub(super) tally: Array<MapData, Plain<Tally>>,
+    pub(super) masks: Array<MapData, Plain<Masks>>,
+    pub(super) tuples: HashMap<MapData, Plain<Tuple>, Plain<Seen>>,
+    pub(super) widths: Array<MapData, u32>,
+    pub(super) files: HashMap<MapData, Plain<OpenedFile>, Plain<Names>>,
+    pub(super) opened: HashMap<MapData, Plain<Opened>, Plain<Seen>>,
+    pub(super) capturing: Array<MapData, u32>,
     pub(super) tasks: MapData,
 }
 
@@ -49,6 +58,12 @@ impl Tables {
             slots: take(ebpf, maps::SLOTS)?,
             phase: take(ebpf, maps::PHASE)?,
             tally: take(ebpf, maps::TALLY)?,
+            masks: take(ebpf, maps::MASKS)?,
+            tuples: take(ebpf, maps::TUPLES)?,
+            widths: take(ebpf, maps::WIDTHS)?,
+            files: take(ebpf, maps::FILES)?,
+            opened: take(ebpf, maps::OPENED)?,
+            capturing: take(ebpf, maps::CAPTURING)?,
             tasks: match ebpf.take_map(maps::TASKS) {
                 Some(Map::Unsupported(map)) => map,
                 _ => return Err(missing(maps::TASKS)),
@@ -71,10 +86,6 @@ pub(super) struct FleetTables {
     pub(super) wanted: HashMap<MapData, [u8; NAME_LENGTH], u32>,
     pub(super) nurseries: HashMap<MapData, u64, u32>,
     pub(super) refused: HashMap<MapData, Plain<Ending>, Plain<Refused>>,
-    pub(super) masks: Array<MapData, Plain<Masks>>,
-    pub(super) tuples: HashMap<MapData, Plain<Tuple>, u64>,
-    pub(super) widths: HashMap<MapData, Plain<Counted>, Plain<Width>>,
-    pub(super) capturing: Array<MapData, u32>,
 }
 
 impl FleetTables {
@@ -88,10 +99,6 @@ impl FleetTables {
             wanted: take(ebpf, maps::WANTED)?,
             nurseries: take(ebpf, maps::NURSERIES)?,
             refused: take(ebpf, maps::REFUSED)?,
-            masks: take(ebpf, maps::MASKS)?,
-            tuples: take(ebpf, maps::TUPLES)?,
-            widths: take(ebpf, maps::WIDTHS)?,
-            capturing: take(ebpf, maps::CAPTURING)?,
         })
     }
 }

@@ -4,6 +4,8 @@
 //! (`unknown`), nor what an earlier filter or one of the workload's own refuses; a signal that arrives while a call
 //! waits makes it fail with EINTR, or be made and counted again; and the workload ends with its recorder.
 
+mod arguments;
+mod caller;
 mod filter;
 mod table;
 
@@ -20,7 +22,7 @@ use trace::PhaseName;
 
 pub use self::filter::FilterError;
 use self::table::Table;
-use crate::{Observations, Progress, Recorder};
+use crate::{CapturePlan, Observations, Progress, Recorder};
 
 /// Why the backend cannot work here.
 #[derive(Debug, thiserror::Error)]
@@ -78,13 +80,14 @@ pub struct NotifyRecorder {
 }
 
 impl NotifyRecorder {
-    /// Starts to answer the calls of a command that was started with [`filter`] and [`confine::Filter::Listen`].
+    /// Starts to answer the calls of a command that was started with [`filter`] and [`confine::Filter::Listen`], and
+    /// keeps of their arguments what the plan says.
     ///
     /// # Errors
     /// When no thread can be started; the workload ends then.
-    pub fn start(listener: Listener) -> Result<Self, NotifyError> {
+    pub fn start(listener: Listener, plan: CapturePlan) -> Result<Self, NotifyError> {
         let no_new_privileges = listener.no_new_privileges();
-        let table = Arc::new(Mutex::new(Table::new(Instant::now())));
+        let table = Arc::new(Mutex::new(Table::new(Instant::now(), plan)));
         let (stopped, stop) = io::pipe().map_err(NotifyError::Thread)?;
         let shared = Arc::clone(&table);
         let thread = thread::Builder::new()
@@ -158,7 +161,7 @@ fn serve(mut listener: Listener, stopped: &io::PipeReader, table: &Mutex<Table>)
 fn handle(listener: &mut Listener, event: Event, table: &Mutex<Table>) -> io::Result<bool> {
     match event {
         Event::Call(call) => {
-            lock(table).count(&call);
+            lock(table).count(&call, || listener.id_valid(call.id));
             // A task that died since, or was interrupted, has asked all the same: it stays counted.
             listener.reply(call.id, Reply::Continue)?;
         }
@@ -188,11 +191,7 @@ impl Recorder for NotifyRecorder {
                 .map_err(|error| anyhow::Error::new(error).context("cannot read the seccomp listener"))?;
         }
         let table = self.table();
-        Ok(Observations {
-            rows: table.rows(),
-            losses: table.losses(),
-            confined: self.confined,
-            perturbations: self.perturbations(table.asked_for_a_listener()),
-        })
+        let perturbations = self.perturbations(table.asked_for_a_listener());
+        Ok(table.observations(self.confined, perturbations))
     }
 }

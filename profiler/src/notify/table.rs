@@ -9,7 +9,8 @@ use std::{
 use confine::Notification;
 use trace::{Abi, FirstSight, Losses, Outcome, PhaseName, Row, SyscallName};
 
-use crate::Progress;
+use super::arguments::Captured;
+use crate::{CapturePlan, Observations, Progress, capture};
 
 /// More distinct numbers than all ABIs have together; a workload that calls at random must not fill our memory.
 const MOST_ROWS: usize = 8192;
@@ -34,11 +35,12 @@ pub(super) struct Table {
     calls: u64,
     last_new_ms: u64,
     losses: Losses,
+    captured: Captured,
     asked_for_a_listener: bool,
 }
 
 impl Table {
-    pub(super) fn new(start: Instant) -> Self {
+    pub(super) fn new(start: Instant, plan: CapturePlan) -> Self {
         Self {
             start,
             phase: PhaseName::Startup,
@@ -46,6 +48,7 @@ impl Table {
             calls: 0,
             last_new_ms: 0,
             losses: Losses::default(),
+            captured: Captured::new(plan),
             asked_for_a_listener: false,
         }
     }
@@ -54,8 +57,8 @@ impl Table {
         self.phase = phase;
     }
 
-    /// Counts a call that is waiting for its answer.
-    pub(super) fn count(&mut self, call: &Notification) {
+    /// Counts a call; `waits` says whether it is still waiting for its answer.
+    pub(super) fn count(&mut self, call: &Notification, waits: impl Fn() -> bool) {
         self.calls += 1;
         let Some((abi, number)) = Abi::from_audit_arch(call.arch, call.number.cast_unsigned()) else {
             // No ABI of the machines this runs on.
@@ -66,12 +69,16 @@ impl Table {
             entry.calls += 1;
             entry.phases.insert(self.phase);
         } else if self.entries.len() < MOST_ROWS {
-            let first = self.first_sight(call.thread);
+            let first = first_sight(self.start, call.thread);
+            self.last_new_ms = first.after_ms;
             let entry = Entry { calls: 1, phases: BTreeSet::from([self.phase]), first };
             self.entries.insert((abi, number), entry);
         } else {
             self.losses.map_full += 1;
+            return;
         }
+        let first = || first_sight(self.start, call.thread);
+        self.captured.count((abi, number), call, self.phase, waits, first);
         let [operation, flags, ..] = call.arguments;
         if operation == SET_MODE_FILTER
             && flags & NEW_LISTENER != 0
@@ -86,13 +93,6 @@ impl Table {
         self.losses.notifications_vanished += 1;
     }
 
-    fn first_sight(&mut self, thread: u32) -> FirstSight {
-        let after_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last_new_ms = after_ms;
-        let (pid, comm) = who(thread);
-        FirstSight { after_ms, pid, comm }
-    }
-
     pub(super) fn progress(&self) -> Progress {
         Progress {
             calls: self.calls,
@@ -102,16 +102,20 @@ impl Table {
         }
     }
 
-    pub(super) const fn losses(&self) -> Losses {
-        self.losses
-    }
-
     pub(super) const fn asked_for_a_listener(&self) -> bool {
         self.asked_for_a_listener
     }
 
+    /// Everything that was seen.
+    pub(super) fn observations(&self, confined: bool, perturbations: Vec<String>) -> Observations {
+        let rows = self.rows();
+        let (opens, opens_beyond) = self.captured.opens();
+        let gpu = self.captured.has_plan().then(|| capture::uses_gpu(&rows, &opens));
+        Observations { rows, opens, opens_beyond, gpu, losses: self.losses, confined, perturbations }
+    }
+
     /// One row for each call, ordered by ABI and number.
-    pub(super) fn rows(&self) -> Vec<Row> {
+    fn rows(&self) -> Vec<Row> {
         let ordered: BTreeMap<_, _> = self.entries.iter().collect();
         let rows = ordered.into_iter().map(|(&(abi, number), entry)| {
             let name = abi.name(number).to_string();
@@ -130,10 +134,17 @@ impl Table {
                 never_returned: if ends { entry.calls } else { 0 },
                 phases: entry.phases.clone(),
                 first: entry.first.clone(),
+                arguments: self.captured.of(abi, number, entry.calls),
             }
         });
         rows.collect()
     }
+}
+
+fn first_sight(start: Instant, thread: u32) -> FirstSight {
+    let after_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let (pid, comm) = who(thread);
+    FirstSight { after_ms, pid, comm }
 }
 
 /// The process of a thread that waits in a call, and the thread's name. What cannot be read any more, because it
@@ -166,13 +177,13 @@ mod tests {
 
     #[test]
     fn every_row_adds_up_and_the_table_is_bounded() {
-        let mut table = Table::new(Instant::now());
-        table.count(&call(0xc000_003e, 39));
+        let mut table = Table::new(Instant::now(), CapturePlan::default());
+        table.count(&call(0xc000_003e, 39), || true);
         table.set_phase(PhaseName::Serving);
-        table.count(&call(0xc000_003e, 39));
-        table.count(&call(0x4000_0003, 1));
-        table.count(&call(0xdead_beef, 1));
-        assert_eq!(table.losses().missed_events, 1);
+        table.count(&call(0xc000_003e, 39), || true);
+        table.count(&call(0x4000_0003, 1), || true);
+        table.count(&call(0xdead_beef, 1), || true);
+        assert_eq!(table.losses.missed_events, 1);
         let rows = table.rows();
         assert_eq!(rows.len(), 2);
         assert_eq!((rows[0].name.as_str(), rows[0].calls, rows[0].phases.len()), ("getpid", 2, 2));
@@ -184,11 +195,11 @@ mod tests {
             assert!(!row.first.comm.is_empty());
         }
         assert!(!table.asked_for_a_listener());
-        table.count(&call(0xc000_003e, 317));
+        table.count(&call(0xc000_003e, 317), || true);
         assert!(table.asked_for_a_listener());
 
-        (0..10_000).for_each(|number| table.count(&call(0xc000_003e, number)));
+        (0..10_000).for_each(|number| table.count(&call(0xc000_003e, number), || true));
         assert_eq!(table.rows().len(), MOST_ROWS);
-        assert_eq!(table.losses().map_full, 10_000 - MOST_ROWS as u64 + 1);
+        assert_eq!(table.losses.map_full, 10_000 - MOST_ROWS as u64 + 1);
     }
 }

@@ -19,9 +19,10 @@ use nix::{
     },
     unistd::Uid,
 };
-use trace::{FilterMoment, RuntimeCalls};
+use trace::{Arguments, FilterMoment, Kept, RuntimeCalls};
 
 use crate::{
+    CapturePlan,
     cgroup::{self, CgroupError, OwnCgroup},
     ebpf::{EbpfError, Fleet},
     host,
@@ -57,12 +58,34 @@ impl Case {
 /// What was measured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Measured {
-    /// Each call that was seen under the filter, with the cases.
-    pub seen: BTreeMap<String, BTreeSet<Case>>,
+    /// Each call that was seen under the filter.
+    pub seen: BTreeMap<String, Seen>,
     /// How many containers were started.
     pub starts: u32,
     /// How many programs were started in running ones.
     pub execs: u32,
+}
+
+/// How a call was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// In which cases.
+    pub cases: BTreeSet<Case>,
+    /// With which arguments, each time all that were kept of them; none where that is not known of every call.
+    pub arguments: Option<BTreeSet<Vec<(Kept, u64)>>>,
+}
+
+impl Seen {
+    fn add(&mut self, case: Case, arguments: Option<&Arguments>) {
+        let complete = arguments.filter(|arguments| arguments.beyond == 0 && arguments.unread == 0);
+        let values = complete.map(|Arguments { kept, values, .. }| {
+            values.iter().map(|values| kept.iter().cloned().zip(values.arguments.iter().copied()).collect())
+        });
+        let before = if self.cases.is_empty() { Some(BTreeSet::new()) } else { self.arguments.take() };
+        self.arguments =
+            before.zip(values).map(|(before, values)| before.into_iter().chain(values).collect());
+        self.cases.insert(case);
+    }
 }
 
 /// Why a runtime could not be measured.
@@ -130,8 +153,8 @@ pub enum RuntimeBaseError {
     },
 }
 
-/// Measures the runtime. `seccomp` is the `linux.seccomp` of every container, a filter that refuses nothing;
-/// `rounds` is how often every kind of process is started, since a scheduler varies; `progress` is told what is
+/// Measures the runtime. `seccomp` is the `linux.seccomp` of every container, a filter that refuses nothing; `plan` says
+/// what to keep of arguments; `rounds` is how often every kind of process is started, since a scheduler varies; `progress` is told what is
 /// being done.
 ///
 /// # Errors
@@ -139,6 +162,7 @@ pub enum RuntimeBaseError {
 pub fn measure(
     runtime: &Installed,
     seccomp: serde_json::Value,
+    plan: &CapturePlan,
     rounds: u32,
     progress: &mut dyn FnMut(Case),
 ) -> Result<Measured, RuntimeBaseError> {
@@ -157,6 +181,7 @@ pub fn measure(
     nix::sys::stat::umask(before);
 
     let mut fleet = Fleet::start(true)?;
+    fleet.keep(plan)?;
     let cgroup = OwnCgroup::create()?;
     let below = below_mount(cgroup.path())?;
     let mut session = Session {
@@ -232,7 +257,7 @@ impl Session<'_> {
             return Err(RuntimeBaseError::NothingSeen(self.runtime.kind.as_str().to_owned()));
         }
         for row in start {
-            self.measured.seen.entry(row.name).or_default().insert(case);
+            self.measured.seen.entry(row.name).or_default().add(case, row.arguments.as_ref());
         }
         Ok(())
     }

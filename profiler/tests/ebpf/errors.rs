@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, env, fs, path::PathBuf, thread, time::Duration};
 
-use seccomp_learn_profiler::ebpf::{EbpfError, EbpfRecorder, Watch};
+use seccomp_learn_profiler::{
+    CapturePlan,
+    ebpf::{EbpfError, EbpfRecorder, Watch},
+};
 
 use crate::{
     support::{CGROUP, Cgroup, Workload, cgroup2, kernel_ring},
@@ -10,7 +13,7 @@ use crate::{
 };
 
 fn refused(watch: &Watch) -> EbpfError {
-    EbpfRecorder::start(watch).err().expect("an error")
+    EbpfRecorder::start(watch, &CapturePlan::default()).err().expect("an error")
 }
 
 #[test]
@@ -46,7 +49,7 @@ pub(crate) fn record_until_killed() {
     let cgroup = PathBuf::from(env::var_os(CGROUP).unwrap());
     // The recorder must not be in the cgroup that it records.
     let target = cgroup.with_file_name(format!("{}-target", cgroup.file_name().unwrap().to_str().unwrap()));
-    let recorder = EbpfRecorder::start(&Watch::Cgroup(target)).unwrap();
+    let recorder = EbpfRecorder::start(&Watch::Cgroup(target), &CapturePlan::default()).unwrap();
     report("ready");
     thread::sleep(Duration::from_secs(600));
     drop(recorder);

@@ -1,7 +1,7 @@
 //! Many targets at once: each has its own counts, whenever and however it became one.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -124,7 +124,7 @@ fn two_hundred_targets_are_counted_apart() {
     }
     let memory = fleet.memory().unwrap();
     eprintln!("maps: {} here, {} for 256 possible CPUs", memory.maps, memory.for_cpus(256));
-    assert!(memory.for_cpus(256) < 56 << 20, "{memory:?}");
+    assert!(memory.for_cpus(256) < 60 << 20, "{memory:?}");
 }
 
 #[test]
@@ -357,7 +357,7 @@ fn arguments_are_kept_through_masks_and_up_to_a_bound() {
     assert_eq!(of(getppid), [([0x02, 0, 7, 0, 0, 0], 30), ([0x03, 0, 7, 0, 0, 0], 1)]);
     assert_eq!(of(getuid).len(), 256);
     assert!(of(getuid).iter().all(|(_, count)| *count == 1));
-    assert_eq!(tuples.wide, BTreeMap::from([((Class::Workload, native, getuid), 300 - 256)]));
+    assert_eq!(tuples.wide, BTreeSet::from([(Class::Workload, native, getuid)]));
     assert!(!tuples.full);
     fleet.take(&[target]).unwrap();
 }

@@ -1,6 +1,9 @@
 //! Who is recorded: nested cgroups, also later ones; a process with threads and descendants, present and future.
 
-use seccomp_learn_profiler::ebpf::{EbpfRecorder, Watch};
+use seccomp_learn_profiler::{
+    CapturePlan,
+    ebpf::{EbpfRecorder, Watch},
+};
 
 use crate::{
     support::{Cgroup, Workload, finish, kernel_ring, outcomes, record, record_part},
@@ -57,7 +60,8 @@ fn a_process_is_recorded_with_its_threads_and_descendants() {
     let mut workload = Workload::start("family", Some(&cgroup));
     // In the same cgroup, and a child of the same parent: not a descendant.
     let mut neighbour = Workload::start("children", Some(&cgroup));
-    let recorder = Box::new(EbpfRecorder::start(&Watch::Process(workload.pid())).unwrap());
+    let recorder =
+        Box::new(EbpfRecorder::start(&Watch::Process(workload.pid()), &CapturePlan::default()).unwrap());
     neighbour.go();
     workload.go();
     call(libc::SYS_getppid);

@@ -13,12 +13,14 @@
     reason = "clippy.toml's exceptions reach test functions, not their helpers"
 )]
 
+mod arguments;
 mod bounds;
 mod counting;
 mod errors;
 mod filters;
 mod fleet;
 mod following;
+mod known;
 mod stages;
 mod support;
 mod workload;

@@ -13,7 +13,7 @@ use std::{
 };
 
 use seccomp_learn_profiler::{
-    Observations, Recorder as _,
+    CapturePlan, Observations, Recorder as _,
     ebpf::{EbpfRecorder, Watch, probe},
 };
 use trace::{Abi, Outcome, Row};
@@ -179,7 +179,7 @@ pub(crate) const CHILDREN_EXIT: u64 = if cfg!(target_arch = "aarch64") { 0 } els
 
 /// Starts recording a cgroup.
 pub(crate) fn record(cgroup: &Cgroup) -> Box<EbpfRecorder> {
-    Box::new(EbpfRecorder::start(&Watch::Cgroup(cgroup.path().to_owned())).unwrap())
+    Box::new(EbpfRecorder::start(&Watch::Cgroup(cgroup.path().to_owned()), &CapturePlan::default()).unwrap())
 }
 
 /// Ends a recording, and checks what holds for every one: the law of counts, and that nothing was lost.
@@ -215,6 +215,13 @@ impl Recorded {
             assert!(row.calls + row.denied > 0, "{row:?}");
             assert!(!row.phases.is_empty(), "{row:?}");
             assert!(row.first.pid != 0 && !row.first.comm.is_empty(), "{row:?}");
+            if let Some(arguments) = &row.arguments {
+                let known: u64 = arguments.values.iter().map(|values| values.calls).sum();
+                assert_eq!(row.calls, known + arguments.beyond + arguments.unread, "{row:?}");
+                let denied: u64 = arguments.values.iter().map(|values| values.denied).sum();
+                assert!(denied <= row.denied && (denied == row.denied || arguments.wide), "{row:?}");
+                assert!(arguments.values.iter().all(|values| !values.phases.is_empty()), "{row:?}");
+            }
             assert!(rows.insert((row.abi, row.number), row.clone()).is_none(), "{row:?}");
         }
         Self { rows, observations }

@@ -27,6 +27,12 @@ fn part() {
         "refused" => refused(),
         "refused-arguments" => refused_arguments(),
         "arguments" => arguments(),
+        "registers" => crate::known::registers(),
+        "descriptors" => crate::known::descriptors(),
+        "together" => crate::known::together(),
+        "wide" => crate::known::wide(),
+        "opens" | "many-opens" => crate::known::opens(),
+        "refused-wide" => crate::known::refused(),
         "already-refused" => already_refused(),
         "many-errors" => many_errors(),
         "many-numbers" => many_numbers(),
@@ -66,13 +72,13 @@ fn wait() {
     assert_eq!(read, 1);
 }
 
-fn gate() {
+pub(crate) fn gate() {
     report("ready");
     wait();
 }
 
 /// A child process that runs `body` and ends.
-fn fork(body: impl FnOnce()) -> i32 {
+pub(crate) fn fork(body: impl FnOnce()) -> i32 {
     // SAFETY: glibc makes its allocator usable in the child.
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0);
@@ -84,7 +90,7 @@ fn fork(body: impl FnOnce()) -> i32 {
     pid
 }
 
-fn reap(pid: i32) -> i32 {
+pub(crate) fn reap(pid: i32) -> i32 {
     let mut status = 0;
     // SAFETY: the status outlives the call.
     let reaped = unsafe { libc::waitpid(pid, &raw mut status, 0) };
@@ -252,6 +258,11 @@ fn filter(answers: &[(libc::c_long, u32)]) {
         assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
         assert_eq!(libc::syscall(libc::SYS_seccomp, 1, 0, &raw const program), 0);
     }
+}
+
+/// Installs a filter that refuses one call.
+pub(crate) fn refuse_getppid() {
+    filter(&[(libc::SYS_getppid, ERRNO | 1)]);
 }
 
 extern "C" fn ignore(_: i32) {}

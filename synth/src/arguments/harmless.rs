@@ -12,6 +12,8 @@ use crate::decode;
 pub struct Harmless<'t> {
     /// For each argument that the entry speaks of, by index: what it may be.
     pub arguments: BTreeMap<u32, Allowed>,
+    /// For some arguments: the entry counts only where a call was seen with one of these values.
+    pub seen: BTreeMap<u32, Vec<u64>>,
     /// Why it is harmless.
     pub why: &'t str,
 }
@@ -90,7 +92,25 @@ pub(super) fn resolve<'t>(
         }
         arguments.insert(argument.index, allowed);
     }
-    Ok(Harmless { arguments, why: &entry.why })
+    let seen = entry.seen.iter().map(|(name, words)| seen(table, abi, syscall, name, words));
+    Ok(Harmless { arguments, seen: seen.collect::<Result<_, _>>()?, why: &entry.why })
+}
+
+/// The values that an argument must have been seen with.
+fn seen(
+    table: &Table,
+    abi: Abi,
+    syscall: &str,
+    name: &str,
+    words: &[String],
+) -> Result<(u32, Vec<u64>), TableError> {
+    let of_it = |argument: &&super::Argument| {
+        argument.name == name && argument.syscalls.iter().any(|own| own == syscall)
+    };
+    let argument = table.arguments.iter().find(of_it).ok_or_else(|| wrong("", name, syscall))?;
+    let set = argument.set_in(table, abi, &[0; 6]);
+    let value = |word: &String| set.and_then(|set| set.value(word)).ok_or_else(|| wrong(word, name, syscall));
+    Ok((argument.index, words.iter().map(value).collect::<Result<_, _>>()?))
 }
 
 fn wrong(word: &str, argument: &str, syscall: &str) -> TableError {

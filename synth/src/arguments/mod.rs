@@ -40,6 +40,8 @@ pub struct Argument {
     pub source: String,
     set: Option<String>,
     cases: Vec<Case>,
+    /// For a descriptor: the argument that says by a bit of this name that it counts for nothing.
+    unless: Option<(u32, String)>,
 }
 
 /// A set that counts where another argument is one of `is`.
@@ -68,6 +70,8 @@ pub enum ArgumentKind {
     Signal,
     /// In the struct that the argument points to.
     StructField,
+    /// A descriptor: what file it is of is captured, never its number.
+    Descriptor,
 }
 
 /// What an argument is for.
@@ -82,11 +86,34 @@ pub enum ArgumentUse {
     Reading,
 }
 
+/// What is captured of a call on an ABI.
+#[derive(Clone, Debug)]
+pub struct Captured {
+    /// The call.
+    pub syscall: &'static str,
+    /// Its number.
+    pub number: u32,
+    /// Its arguments, by index and offset; fields of structs are read when the call is entered.
+    pub arguments: Vec<&'static Argument>,
+    /// The descriptor whose file is noted.
+    pub descriptor: Option<Descriptor>,
+}
+
+/// A descriptor among the arguments of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Descriptor {
+    /// Which argument.
+    pub index: u32,
+    /// The argument and the bits of it that say that the descriptor counts for nothing.
+    pub unless: Option<(u32, u64)>,
+}
+
 /// The table.
 struct Table {
     sets: BTreeMap<(Abi, String), Set>,
     arguments: Vec<Argument>,
     harmless: Vec<read::Written>,
+    exclusive: Vec<read::Exclusive>,
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
@@ -115,6 +142,52 @@ pub fn argument(syscall: &str, index: u32) -> Option<&'static Argument> {
     arguments_of(syscall).find(|argument| argument.index == index && argument.offset.is_none())
 }
 
+/// The arguments of a call that a rule may test, by index.
+pub(crate) fn rule_arguments(syscall: &str) -> Vec<&'static Argument> {
+    let mut arguments: Vec<_> =
+        arguments_of(syscall).filter(|argument| argument.usage == ArgumentUse::Rule).collect();
+    arguments.sort_by_key(|argument| argument.index);
+    arguments
+}
+
+/// Bits of an argument of which a rule lets through all together only where one call had them so.
+pub(crate) fn exclusive(abi: Abi, syscall: &str, argument: &Argument) -> u64 {
+    let of_it = |entry: &&read::Exclusive| {
+        entry.argument == argument.name && entry.syscalls.iter().any(|own| own == syscall)
+    };
+    let set = argument.sets(abi).next();
+    let bits = |entry: &read::Exclusive| {
+        let value = |word: &String| set.and_then(|set| set.value(word)).unwrap_or_default();
+        entry.bits.iter().map(value).fold(0, |bits, bit| bits | bit)
+    };
+    table().exclusive.iter().filter(of_it).map(bits).fold(0, |bits, bit| bits | bit)
+}
+
+/// What is captured on an ABI: of every call what a rule or a finding uses.
+pub fn captured(abi: Abi) -> impl Iterator<Item = Captured> {
+    let mut calls: BTreeMap<&'static str, Captured> = BTreeMap::new();
+    for argument in arguments().iter().filter(|argument| argument.usage != ArgumentUse::Reading) {
+        for syscall in &argument.syscalls {
+            let Some(number) = abi.number(syscall) else { continue };
+            let captured = calls.entry(syscall).or_insert_with(|| Captured {
+                syscall,
+                number,
+                arguments: Vec::new(),
+                descriptor: None,
+            });
+            if argument.kind == ArgumentKind::Descriptor {
+                captured.descriptor = Some(argument.descriptor(abi, syscall));
+            } else {
+                captured.arguments.push(argument);
+            }
+        }
+    }
+    calls.into_values().map(|mut captured| {
+        captured.arguments.sort_by_key(|argument| (argument.index, argument.offset));
+        captured
+    })
+}
+
 /// Whether the kernel reads this argument as 32 bits.
 pub(crate) fn is_narrow(syscall: &str, index: u32) -> bool {
     argument(syscall, index).is_some_and(|argument| argument.width == 32)
@@ -133,6 +206,11 @@ impl Argument {
         self.set_in(table(), abi, args)
     }
 
+    /// Whether it is the one that was kept.
+    pub(crate) fn is(&self, kept: &trace::Kept) -> bool {
+        self.index == kept.index && self.offset == kept.offset
+    }
+
     /// Whether its names do not go by another argument.
     pub(crate) const fn has_own_set(&self) -> bool {
         self.set.is_some()
@@ -142,6 +220,14 @@ impl Argument {
     pub fn sets(&self, abi: Abi) -> impl Iterator<Item = &'static Set> {
         let titles = self.set.iter().chain(self.cases.iter().map(|case| &case.set));
         titles.filter_map(move |title| table().sets.get(&(abi, title.clone())))
+    }
+
+    fn descriptor(&self, abi: Abi, syscall: &str) -> Descriptor {
+        let bits = |(at, name): &(u32, String)| {
+            let set = argument(syscall, *at)?.sets(abi).next()?;
+            Some((*at, set.value(name)?))
+        };
+        Descriptor { index: self.index, unless: self.unless.as_ref().and_then(bits) }
     }
 
     fn set_in<'t>(&self, table: &'t Table, abi: Abi, args: &[u64; 6]) -> Option<&'t Set> {

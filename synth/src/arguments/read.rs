@@ -37,6 +37,8 @@ struct RawTable {
     argument: Vec<RawArgument>,
     #[serde(default)]
     harmless: Vec<RawHarmless>,
+    #[serde(default)]
+    exclusive: Vec<RawExclusive>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -82,6 +84,7 @@ struct RawArgument {
     set: Option<String>,
     #[serde(default)]
     case: Vec<RawCase>,
+    unless: Option<RawUnless>,
     source: String,
 }
 
@@ -95,10 +98,37 @@ struct RawCase {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct RawUnless {
+    at: u32,
+    has: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RawHarmless {
     syscalls: String,
     arguments: BTreeMap<String, String>,
+    #[serde(default)]
+    seen: BTreeMap<String, String>,
     why: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawExclusive {
+    syscalls: String,
+    argument: String,
+    bits: String,
+    #[expect(dead_code, reason = "for the reader of the table")]
+    why: String,
+}
+
+/// Bits that no rule unites unless one call had them together.
+#[derive(Debug)]
+pub(super) struct Exclusive {
+    pub(super) syscalls: Vec<String>,
+    pub(super) argument: String,
+    pub(super) bits: Vec<String>,
 }
 
 /// An entry of harmless values as written: words for each argument's name.
@@ -106,6 +136,7 @@ struct RawHarmless {
 pub(super) struct Written {
     pub(super) syscalls: Vec<String>,
     pub(super) arguments: BTreeMap<String, Vec<String>>,
+    pub(super) seen: BTreeMap<String, Vec<String>>,
     pub(super) why: String,
 }
 
@@ -136,20 +167,59 @@ pub(super) fn read(text: &str) -> Result<Table, TableError> {
         }
         arguments.push(argument);
     }
+    let named = |names: BTreeMap<String, String>| {
+        names.into_iter().map(|(name, text)| (name, words(&text))).collect::<BTreeMap<_, _>>()
+    };
     let written = |entry: RawHarmless| Written {
         syscalls: words(&entry.syscalls),
-        arguments: entry.arguments.into_iter().map(|(name, text)| (name, words(&text))).collect(),
+        arguments: named(entry.arguments),
+        seen: named(entry.seen),
         why: entry.why,
     };
-    let table = Table { sets, arguments, harmless: raw.harmless.into_iter().map(written).collect() };
-    for entry in &table.harmless {
-        for syscall in &entry.syscalls {
-            for abi in Abi::ALL {
+    let exclusive = |entry: RawExclusive| Exclusive {
+        syscalls: words(&entry.syscalls),
+        argument: entry.argument,
+        bits: words(&entry.bits),
+    };
+    let table = Table {
+        sets,
+        arguments,
+        harmless: raw.harmless.into_iter().map(written).collect(),
+        exclusive: raw.exclusive.into_iter().map(exclusive).collect(),
+    };
+    for abi in Abi::ALL {
+        for entry in &table.harmless {
+            for syscall in &entry.syscalls {
                 super::harmless::resolve(&table, abi, syscall, entry)?;
             }
         }
+        for entry in &table.exclusive {
+            entry.check(&table, abi)?;
+        }
     }
     Ok(table)
+}
+
+impl Exclusive {
+    /// Every bit has to be one of the argument, of each call.
+    fn check(&self, table: &Table, abi: Abi) -> Result<(), TableError> {
+        for syscall in &self.syscalls {
+            let argument = table.arguments.iter().find(|argument| {
+                argument.name == self.argument && argument.syscalls.iter().any(|own| own == syscall)
+            });
+            let set = argument.and_then(|own| table.sets.get(&(abi, own.set.clone()?)));
+            for word in &self.bits {
+                if !set.is_some_and(|set| set.bits.iter().any(|bit| bit.name == *word)) {
+                    return Err(TableError::Word {
+                        word: word.clone(),
+                        argument: self.argument.clone(),
+                        syscall: syscall.clone(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 fn check(raw: RawArgument, sets: &BTreeMap<String, RawSet>) -> Result<Argument, TableError> {
@@ -160,6 +230,8 @@ fn check(raw: RawArgument, sets: &BTreeMap<String, RawSet>) -> Result<Argument, 
         || mask & !whole != 0
         || raw.case.iter().any(|case| case.at >= raw.index)
         || raw.offset.is_some() != (raw.kind == ArgumentKind::StructField)
+        || (raw.unless.is_some() && raw.kind != ArgumentKind::Descriptor)
+        || (raw.kind == ArgumentKind::Descriptor && raw.r#use != ArgumentUse::Finding)
     {
         return Err(TableError::Bounds(raw.name, raw.syscalls));
     }
@@ -180,6 +252,7 @@ fn check(raw: RawArgument, sets: &BTreeMap<String, RawSet>) -> Result<Argument, 
         source: raw.source,
         set: raw.set,
         cases: raw.case.into_iter().map(case).collect(),
+        unless: raw.unless.map(|unless| (unless.at, unless.has)),
     })
 }
 

@@ -73,6 +73,11 @@ impl Set {
         self.groups.iter().find(|group| group.value == bits).map(|group| group.name.as_str())
     }
 
+    /// The bits that have this name together.
+    pub(crate) fn group_mask(&self, name: &str) -> Option<u64> {
+        self.groups.iter().find(|group| group.name == name).map(|group| group.value)
+    }
+
     /// The name of a value of a list; none for flags and for a value without a name.
     #[must_use]
     pub fn name(&self, value: u64) -> Option<&str> {

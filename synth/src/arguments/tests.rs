@@ -18,11 +18,46 @@ fn every_call_that_rules_need_is_captured() {
 }
 
 #[test]
+fn what_is_captured_is_what_rules_and_findings_use() {
+    let call = |abi, name: &str| captured(abi).find(|own| own.syscall == name);
+    let ioctl = call(Abi::X86_64, "ioctl").unwrap();
+    assert_eq!((ioctl.number, ioctl.arguments.len()), (16, 1));
+    assert_eq!(ioctl.descriptor, Some(Descriptor { index: 0, unless: None }));
+    for (abi, name) in [(Abi::X86_64, "mmap"), (Abi::I386, "mmap2"), (Abi::Arm, "mmap2")] {
+        let mmap = call(abi, name).unwrap();
+        assert_eq!(mmap.descriptor, Some(Descriptor { index: 4, unless: Some((3, 0x20)) }), "{abi}");
+        let names: Vec<&str> = mmap.arguments.iter().map(|own| own.name.as_str()).collect();
+        assert_eq!(names, ["prot", "flags"]);
+    }
+    let perf = call(Abi::X86_64, "perf_event_open").unwrap();
+    let places: Vec<_> = perf.arguments.iter().map(|own| (own.index, own.offset)).collect();
+    assert_eq!(places, [(0, Some(0)), (4, None)]);
+    assert!(call(Abi::X86_64, "mmap2").is_none() && call(Abi::X86_64, "openat").is_none());
+    for abi in Abi::ALL {
+        for call in captured(abi) {
+            // One value a register.
+            let indices: BTreeSet<u32> = call.arguments.iter().map(|own| own.index).collect();
+            assert_eq!(indices.len(), call.arguments.len(), "{}", call.syscall);
+            assert!(call.arguments.iter().all(|own| own.usage != ArgumentUse::Reading));
+        }
+    }
+}
+
+#[test]
+fn writable_and_executable_exclude_each_other() {
+    for name in ["mmap", "mprotect", "pkey_mprotect"] {
+        assert_eq!(exclusive(Abi::X86_64, name, argument(name, 2).unwrap()), 6);
+    }
+    assert_eq!(exclusive(Abi::X86_64, "mmap", argument("mmap", 3).unwrap()), 0);
+}
+
+#[test]
 fn what_a_rule_tests_can_be_seen_by_seccomp_and_has_names() {
     for argument in arguments() {
         assert_eq!(argument.offset.is_some(), argument.kind == ArgumentKind::StructField, "{argument:?}");
         assert!(argument.offset.is_none() || argument.usage != ArgumentUse::Rule, "{argument:?}");
-        let named = argument.sets(Abi::X86_64).next().is_some() || argument.kind == ArgumentKind::Request;
+        let nameless = matches!(argument.kind, ArgumentKind::Request | ArgumentKind::Descriptor);
+        let named = argument.sets(Abi::X86_64).next().is_some() || nameless;
         assert!(named && !argument.source.is_empty() && !argument.name.is_empty(), "{argument:?}");
         let captured = argument.usage != ArgumentUse::Reading && argument.kind == ArgumentKind::Flags;
         assert!(!captured || argument.sets(Abi::X86_64).all(Set::is_flags), "{argument:?}");
@@ -135,4 +170,28 @@ fn a_table_that_is_not_of_its_form_is_refused() {
     };
     assert!(harmless("a = \"A\"").is_ok());
     assert!(harmless("a = \"C\"").is_err() && harmless("b = \"A\"").is_err());
+    let seen = |text: &str| {
+        let entry = "[[harmless]]\nsyscalls = \"socket\"\narguments = { a = \"A\" }\nwhy = \"w\"\n";
+        read(&format!("{good}{entry}seen = {{ {text} }}\n"))
+    };
+    assert!(seen("a = \"A\"").is_ok() && seen("a = \"C\"").is_err() && seen("b = \"A\"").is_err());
+    let flags = good.replace("values]", "bits]").replace("\"value\"", "\"flags\"");
+    let exclusive = |argument: &str, bits: &str| {
+        read(&format!(
+            "{flags}[[exclusive]]\nsyscalls = \"socket\"\nargument = \"{argument}\"\nbits = \"{bits}\"\nwhy = \"w\"\n"
+        ))
+    };
+    assert!(exclusive("a", "A").is_ok() && exclusive("a", "B").is_err() && exclusive("b", "A").is_err());
+    let descriptor = |what: &str| {
+        read(&format!(
+            "{good}[[argument]]\nsyscalls = \"ioctl\"\nindex = 0\nname = \"fd\"\nwidth = 32\n{what}source = \"s\"\n"
+        ))
+    };
+    assert!(descriptor("kind = \"descriptor\"\nuse = \"finding\"\n").is_ok());
+    for bad in [
+        "kind = \"descriptor\"\nuse = \"rule\"\n",
+        "kind = \"value\"\nuse = \"finding\"\nunless = { at = 3, has = \"A\" }\n",
+    ] {
+        assert!(descriptor(bad).is_err(), "{bad}");
+    }
 }

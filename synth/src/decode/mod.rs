@@ -6,14 +6,18 @@
 
 mod condition;
 mod prototype;
+mod read;
+mod recorded;
 mod request;
 
 use std::fmt::Write;
 
 use trace::Abi;
 
-pub use condition::{alternatives, conditions};
+pub use condition::{alternatives, alternatives_list, conditions};
 use prototype::{Type, prototype};
+pub use read::{WrittenError, read_conditions, registers_of, tuple, written};
+pub use recorded::{file, recorded, registers};
 pub(crate) use request::request_value;
 pub use request::{file_kind, request_names, requests};
 

@@ -108,6 +108,10 @@ mod tests {
                 let own = types.get(usize::try_from(argument.index).unwrap()).unwrap();
                 let pointer = matches!(own, Type::Ptr);
                 assert_eq!(pointer, argument.offset.is_some(), "{syscall} {}", argument.name);
+                if argument.kind == crate::arguments::ArgumentKind::Descriptor {
+                    assert!(matches!(own, Type::Fd), "{syscall} {}", argument.name);
+                    continue;
+                }
                 let wide = matches!(own, Type::Addr | Type::Size | Type::Off | Type::Long | Type::Ulong);
                 assert!(
                     argument.offset.is_some() || wide == (argument.width == 64),

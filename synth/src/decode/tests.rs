@@ -114,22 +114,76 @@ fn conditions_are_written_as_people_say_them() {
         ("socket", "arg1 & 0xfff7f7ff == 1", "type == SOCK_STREAM with any of SOCK_NONBLOCK|SOCK_CLOEXEC"),
         ("socket", "arg0 & 0xfffffffffffffffc == 4", "domain from AF_IPX to AF_BRIDGE"),
         ("socket", "arg0 & 0xfffffffc == 44", "domain from AF_XDP to 47"),
+        ("socket", "arg0 & 0xfffffff7 == 2", "domain in {AF_INET, AF_INET6}"),
+        (
+            "socket",
+            "arg1 & 0xfff7f7fc == 0",
+            "type in {0, SOCK_STREAM, SOCK_DGRAM, SOCK_RAW} with any of SOCK_NONBLOCK|SOCK_CLOEXEC",
+        ),
+        ("mmap", "arg2 & 0xfffffffe == 2", "prot == PROT_WRITE with any of PROT_READ"),
+        ("mmap", "arg2 & 0xfffffffa == 0", "prot == PROT_NONE with any of PROT_READ|PROT_EXEC"),
+        ("pipe2", "arg1 & 0xfff7f7ff == 0", "flags within O_NONBLOCK|O_CLOEXEC"),
+        ("clone", "arg0 & 0xfffefeff == 0x11", "flags == SIGCHLD with any of CLONE_VM|CLONE_THREAD"),
+        ("ioctl", "arg1 & 0xfffffffd == 0x5401", "request in {TCGETS, TCSETSW}"),
+        ("ioctl", "arg1 & 0xfff7ffff == 0xc020462b", "request == NV_ESC_RM_ALLOC"),
+        ("ioctl", "arg1 & 0xffffffef == 0x8901", "request in {FIOSETOWN, SIOCSIFLINK}"),
+        ("ioctl", "arg1 & 0xffffffef == 0xdead0000", "request & 0xffffffef == 0xdead0000"),
         ("socket", "arg0 != 40", "domain != AF_VSOCK"),
         ("socket", "arg0 > 40", "domain > 0x28 (AF_VSOCK)"),
         ("socket", "arg0 == 0x100000001", "domain == 0x100000001"),
         ("socket", "arg0 & 0xffffffff00000000 == 0", "any domain"),
+        (
+            "socket",
+            "arg0 & 0xfffffff7 == 2, arg2 & 0xffffffff == 17",
+            "domain in {AF_INET, AF_INET6}, protocol == IPPROTO_UDP",
+        ),
+        (
+            "setsockopt",
+            "arg1 & 0xfffffffe == 0, arg2 & 0xffffffff == 2",
+            "level == SOL_IP, optname == IP_TTL or level == SOL_SOCKET, optname == SO_REUSEADDR",
+        ),
         ("setsockopt", "arg1 == 1, arg2 == 2", "level == SOL_SOCKET, optname == SO_REUSEADDR"),
         ("ioctl", "arg1 & 0xffffffff == 0x5401", "request == TCGETS"),
         ("ioctl", "arg1 & 0xc000ffff == 0xc00046c8", "request == NV_ESC_CARD_INFO of any size"),
         ("ioctl", "arg1 & 0xff00 == 0x5400", "request & 0xff00 == 0x5400"),
         ("read", "arg2 == 8", "arg2 == 0x8"),
-        ("prctl", "arg1 == 9", "arg2 == 0x9"),
+        ("prctl", "arg1 == 9", "arg2 == 9"),
+        ("prctl", "arg1 & 0xff == 9", "arg2 & 0xff == 0x9"),
         ("personality", "arg0 == 0x20008", "persona == PER_LINUX32|UNAME26"),
     ] {
         let parsed = parse_conditions(text).unwrap();
         assert_eq!(conditions(Abi::X86_64, syscall, &parsed), expected, "{syscall} {text}");
     }
     assert_eq!(conditions(Abi::X86_64, "read", &[]), "always");
+}
+
+#[test]
+fn alternatives_that_differ_in_one_value_are_one() {
+    let list = |syscall, when: &[&str]| {
+        let when: Vec<String> = when.iter().map(|text| (*text).to_owned()).collect();
+        (alternatives_list(Abi::X86_64, syscall, &when), alternatives(Abi::X86_64, syscall, &when))
+    };
+    let requests =
+        ["0x5401", "0x5413", "0xc030462b", "0x5421"].map(|own| format!("arg1 & 0xffffffff == {own}"));
+    let requests: Vec<&str> = requests.iter().map(String::as_str).collect();
+    let one = "request in {TCGETS, TIOCGWINSZ, NV_ESC_RM_ALLOC, FIONBIO}";
+    assert_eq!(list("ioctl", &requests), (vec![one.to_owned()], one.to_owned()));
+    let sockets = [
+        "arg0 & 0xffffffff == 1, arg1 & 0xfff7f7ff == 1, arg2 & 0xffffffff == 0",
+        "arg0 & 0xffffffff == 2, arg1 & 0xfff7f7ff == 1, arg2 & 0xffffffff == 0",
+        "arg0 & 0xffffffff == 2, arg1 & 0xfff7f7ff == 2, arg2 & 0xffffffff == 0",
+        "nonsense",
+    ];
+    let (sockets, sentence) = list("socket", &sockets);
+    let flags = "with any of SOCK_NONBLOCK|SOCK_CLOEXEC";
+    assert_eq!(sockets[0], format!("domain == AF_UNIX, type == SOCK_STREAM {flags}, protocol == 0"));
+    assert_eq!(
+        sockets[1],
+        format!("domain == AF_INET, type in {{SOCK_STREAM, SOCK_DGRAM}} {flags}, protocol == IPPROTO_IP")
+    );
+    assert_eq!(sockets[2], "nonsense");
+    assert!(sentence.contains(" or "));
+    assert_eq!(list("read", &["always"]).1, "always");
 }
 
 const OPERATORS: [Operator; 7] =

@@ -6,6 +6,8 @@ use trace::{Abi, Errno};
 
 use super::layout::Layout;
 use crate::{
+    finding::Finding,
+    passes::{guard::calls, observe::Observed},
     profile::{Action, Architecture, Entry, Profile},
     rules::Rules,
     synthesize::DefaultAction,
@@ -17,17 +19,24 @@ const FIRST_PROBED: u32 = 424;
 
 /// Every call that is newer than programs may expect and not allowed says `ENOSYS`: `EPERM` would be taken for
 /// an answer. crun and youki have no stub for that, and runc's ends at the highest number that a profile names.
-pub(crate) fn enosys(mut rules: Rules, abis: &BTreeSet<Abi>) -> Rules {
+/// A probe keeps the errno that it had.
+pub(crate) fn refusals(mut rules: Rules, seen: Observed<'_>, abis: &BTreeSet<Abi>) -> Rules {
+    let allowed = std::mem::take(&mut rules.allowed);
+    rules.refused.retain(|name, _| !allowed.contains_key(name));
+    for (syscall, errno) in rules.refused.clone() {
+        let (calls, _) = calls(seen, &syscall);
+        rules.findings.insert(Finding::ProbeRefused { syscall, errno: errno.to_string(), calls });
+    }
     for abi in abis {
         // x32 has numbers of its own from 512 on, which are old calls.
         for number in abi.numbers().filter(|number| (FIRST_PROBED..512).contains(number)) {
             let name = abi.name(number).to_string();
-            if !rules.allowed.contains_key(&name) {
-                rules.enosys.insert(name);
+            if !allowed.contains_key(&name) {
+                rules.refused.entry(name).or_insert(Errno::ENOSYS);
             }
         }
     }
-    rules
+    Rules { allowed, ..rules }
 }
 
 /// The profile.

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     arguments,
-    clause::{Clause, simplify},
+    clause::Clause,
+    decode,
     evidence::Reason,
     finding::Finding,
     passes::observe::Observed,
@@ -17,13 +18,10 @@ use crate::{
 /// What is answered with `ENOSYS` always: the flags, new namespaces among them, are behind a pointer.
 const NEVER: &str = "clone3";
 
-/// How many alternatives a syscall may have before the profile becomes unreadable and slow.
-const MAX_CLAUSES: usize = 256;
-
 /// Intersects the rules with the ceiling.
 ///
 /// # Errors
-/// The ceiling allows by default, so that it bounds nothing, or needs too many conditions.
+/// The ceiling allows by default, so that it bounds nothing.
 pub(crate) fn guard(
     mut rules: Rules,
     ceiling: Option<&Profile>,
@@ -43,10 +41,6 @@ pub(crate) fn guard(
             Some(bounds) => intersect(&clauses, bounds),
             None => Clauses::new(),
         };
-        let bounded = simplify(bounded);
-        if bounded.len() > MAX_CLAUSES {
-            return Err(SynthError::TooManyConditions { syscall: name, count: bounded.len() });
-        }
         let observed = clauses.values().flatten().any(|reason| reason.observed_abi().is_some());
         if bounded.is_empty() {
             let (calls, succeeded) = calls(seen, &name);
@@ -57,6 +51,7 @@ pub(crate) fn guard(
             });
             continue;
         }
+        rules.findings.extend(above(&rules, seen, &name, &bounded));
         let narrowed = clauses.keys().any(Clause::is_always) && !bounded.keys().any(Clause::is_always);
         if observed && narrowed {
             let when = bounded.keys().map(|clause| crate::display_conditions(&clause.conditions())).collect();
@@ -99,8 +94,22 @@ fn intersect(clauses: &Clauses, bounds: &BTreeSet<Clause>) -> Clauses {
     both
 }
 
+/// The arguments with which a call was seen and which are above the ceiling.
+fn above(rules: &Rules, seen: Observed<'_>, name: &str, bounded: &Clauses) -> Option<Finding> {
+    let is_refused = |own: &Clause| !bounded.keys().any(|clause| clause.and(own).is_some());
+    let refused = rules.seen.get(name)?.iter().filter(|(own, _)| is_refused(own));
+    let abi = seen.rows().find(|row| row.name == name)?.abi;
+    let mut arguments = BTreeSet::new();
+    let mut calls: u64 = 0;
+    for (clause, own) in refused {
+        arguments.insert(decode::conditions(abi, name, &clause.conditions()));
+        calls = calls.saturating_add(*own);
+    }
+    (calls > 0).then(|| Finding::ArgumentsAboveCeiling { syscall: name.to_owned(), arguments, calls })
+}
+
 /// How often a call was made, in all ABIs, and whether it succeeded.
-fn calls(seen: Observed<'_>, name: &str) -> (u64, bool) {
+pub(crate) fn calls(seen: Observed<'_>, name: &str) -> (u64, bool) {
     let rows = || seen.rows().filter(|row| row.name == name);
     (rows().map(|row| row.calls).fold(0, u64::saturating_add), rows().any(trace::Row::succeeded))
 }

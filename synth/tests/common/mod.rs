@@ -5,7 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trace::{Abi, Backend, Errno, FirstSight, Outcome, PhaseName, Recorder, Row, Target, TargetKind, Trace};
+use seccomp_learn_synth::arguments::{Argument, captured};
+use trace::{
+    Abi, Arguments, Backend, Errno, FirstSight, Kept, Outcome, PhaseName, Recorder, Row, Target, TargetKind,
+    Trace, Values,
+};
 
 /// A call that was carried out `calls` times, with success.
 pub(crate) fn row(abi: Abi, name: &str, calls: u64) -> Row {
@@ -22,7 +26,44 @@ pub(crate) fn row(abi: Abi, name: &str, calls: u64) -> Row {
         never_returned: 0,
         phases: BTreeSet::from([PhaseName::Startup]),
         first: FirstSight { after_ms: 3, pid: 4711, comm: "server".to_owned() },
+        arguments: None,
     }
+}
+
+/// A call that was carried out with each of these arguments once: those that are captured, in their order.
+pub(crate) fn called(abi: Abi, name: &str, tuples: impl IntoIterator<Item = impl AsRef<[u64]>>) -> Row {
+    let captured = captured(abi).find(|own| own.syscall == name).unwrap_or_else(|| panic!("{name}"));
+    let kept = |own: &&'static Argument| Kept {
+        index: own.index,
+        offset: own.offset,
+        name: own.name.clone(),
+        mask: own.mask,
+    };
+    let kept: Vec<Kept> = captured.arguments.iter().map(kept).collect();
+    let one = |tuple: &[u64]| {
+        assert_eq!(tuple.len(), kept.len(), "{name} {kept:?}");
+        let is_upper = |(own, value): &(&&Argument, &u64)| own.width == 32 && *value >> 32 != 0;
+        let upper = captured.arguments.iter().zip(tuple).filter(is_upper);
+        Values {
+            arguments: kept.iter().zip(tuple).map(|(kept, value)| value & kept.mask).collect(),
+            calls: 1,
+            denied: 0,
+            runs: 1,
+            upper: upper.map(|(own, _)| own.name.clone()).collect(),
+            file: None,
+            phases: BTreeSet::from([PhaseName::Startup]),
+            first: FirstSight { after_ms: 3, pid: 4711, comm: "server".to_owned() },
+        }
+    };
+    let values: Vec<Values> = tuples.into_iter().map(|tuple| one(tuple.as_ref())).collect();
+    let mut row = row(abi, name, u64::try_from(values.len()).unwrap());
+    row.arguments = Some(Arguments::of(kept, values));
+    row
+}
+
+/// A native call that failed with this errno every time.
+pub(crate) fn probe(name: &str, errno: Errno) -> Row {
+    Row { outcomes: BTreeMap::from([(Outcome::Error(errno), 3)]), ..row(Abi::X86_64, name, 3) }
 }
 
 /// A call that a filter refused `denied` times, and nothing else.

@@ -33,7 +33,9 @@ pub use self::{
     take::ContainerObservations,
 };
 use super::{
-    EbpfError, cgroup, observe, permission,
+    EbpfError,
+    arguments::Keeping,
+    cgroup, observe, permission,
     program::{Hook, Programs, Purpose},
     recorder::{find_present_tasks, follow_cgroups},
     sys,
@@ -83,6 +85,7 @@ pub struct Fleet {
     former: Vec<u64>,
     mount: Option<PathBuf>,
     missed: u64,
+    kept: Option<Keeping>,
 }
 
 impl Fleet {
@@ -124,6 +127,7 @@ impl Fleet {
             former: Vec::new(),
             mount: crate::cgroup::mount_point().ok(),
             missed,
+            kept: None,
         })
     }
 

@@ -3,29 +3,35 @@
 use std::collections::BTreeMap;
 
 use profiler_ebpf::{
-    Call, Cell, Counted, Ending, FirstSight, Refused, Shared, TABLE_NUMBERS, Target, Tuple, Width, group,
-    maps, open,
+    Call, Counted, Ending, FirstSight, Opened, Refused, Seen, Shared, SharedCell, TABLE_NUMBERS, Target,
+    Tuple, group, maps, open,
 };
 
 use super::{Fleet, TargetId};
 use crate::ebpf::{
     EbpfError,
     observe::Counts,
+    opens::Opens,
     sys,
     tables::{Plain, failed},
 };
 
 /// The bytes of a target's block.
-const BLOCK: usize = TABLE_NUMBERS as usize * size_of::<Cell>();
+const BLOCK: usize = TABLE_NUMBERS as usize * size_of::<SharedCell>();
 
-/// What was counted for a target, by class.
+/// What was counted for a target.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Classes(pub(super) [Counts; group::CLASSES as usize]);
+pub(super) struct Classes {
+    /// By class.
+    pub(super) counts: [Counts; group::CLASSES as usize],
+    /// What the workload opened.
+    pub(super) opens: Opens,
+}
 
 impl Classes {
     /// The counts of the class that a group is of; none for a number that no class has.
     fn of(&mut self, of: u32) -> Option<&mut Counts> {
-        self.0.get_mut(group::class(of) as usize)
+        self.counts.get_mut(group::class(of) as usize)
     }
 }
 
@@ -37,19 +43,19 @@ struct Keys {
     endings: Vec<Ending>,
     refused: Vec<Ending>,
     tuples: Vec<Tuple>,
-    widths: Vec<Counted>,
+    opened: Vec<Opened>,
 }
 
 impl Fleet {
     /// The rows of a target's block that were ever used.
-    pub(super) fn block(&self, target: TargetId) -> Result<Vec<(u32, Cell)>, EbpfError> {
+    pub(super) fn block(&self, target: TargetId) -> Result<Vec<(u32, SharedCell)>, EbpfError> {
         let offset = target.index() as usize * BLOCK;
         sys::with_mapped(self.descriptor(maps::BLOCKS)?, offset, BLOCK, |block| {
-            let cells = block.cast::<Cell>();
+            let cells = block.cast::<SharedCell>();
             (0..TABLE_NUMBERS)
                 // SAFETY: within the block; the kernel side may write meanwhile, so each is read once.
                 .map(|number| (number, unsafe { cells.add(number as usize).read_volatile() }))
-                .filter(|(_, cell)| *cell != Cell::default())
+                .filter(|(_, cell)| *cell != SharedCell::default())
                 .collect()
         })
         .map_err(failed(maps::BLOCKS))
@@ -141,11 +147,17 @@ impl Fleet {
                 keys.refused.push(ending);
             });
         })?;
-        self.scan(maps::TUPLES, |Plain(tuple): Plain<Tuple>, _: u64| {
-            of(tuple.counted, &mut |_| keys.tuples.push(tuple));
+        self.scan(maps::TUPLES, |Plain(tuple): Plain<Tuple>, Plain(seen): Plain<Seen>| {
+            of(tuple.counted, &mut |counts| {
+                counts.add_tuple(&tuple, &seen);
+                keys.tuples.push(tuple);
+            });
         })?;
-        self.scan(maps::WIDTHS, |Plain(counted): Plain<Counted>, _: Plain<Width>| {
-            of(counted, &mut |_| keys.widths.push(counted));
+        self.scan(maps::OPENED, |Plain(opened): Plain<Opened>, Plain(seen): Plain<Seen>| {
+            if let Some((classes, _)) = drained.get_mut(&TargetId(group::target(opened.group))) {
+                classes.opens.add(&opened, &seen);
+                keys.opened.push(opened);
+            }
         })
     }
 
@@ -173,10 +185,10 @@ impl Fleet {
             let _ = self.own.refused.remove(&Plain(*key));
         }
         for key in &keys.tuples {
-            let _ = self.own.tuples.remove(&Plain(*key));
+            let _ = self.tables.tuples.remove(&Plain(*key));
         }
-        for key in &keys.widths {
-            let _ = self.own.widths.remove(&Plain(*key));
+        for key in &keys.opened {
+            let _ = self.tables.opened.remove(&Plain(*key));
         }
     }
 

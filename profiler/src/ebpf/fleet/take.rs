@@ -6,8 +6,11 @@ use trace::{ExecCalls, FilterMoment, Row, RuntimeCalls};
 use super::{Class, Fleet, TargetId, condition, read::Classes};
 use crate::{
     Observations,
+    capture::uses_gpu,
     ebpf::{
         EbpfError,
+        arguments::Keeping,
+        files::Files,
         observe::{self, Counts},
     },
 };
@@ -58,6 +61,7 @@ impl Fleet {
             before.insert(*target, missed.saturating_sub(self.known(*target)?.missed_before));
         }
         let drained = self.drain(&all)?;
+        let files = Files::read(&self.tables)?;
         let sets = sets.iter().map(|set| {
             let mut sum = Sum::default();
             for target in *set {
@@ -65,13 +69,13 @@ impl Fleet {
                     sum.add(classes, kept, before.get(target).copied().unwrap_or(0));
                 }
             }
-            sum.observations()
+            sum.observations(self.kept.as_ref(), &files)
         });
         Ok(sets.collect())
     }
 
     /// What was counted of a target so far, as [`Fleet::take`] would sort it; nothing ends. Calls that are under way
-    /// have an unknown outcome here. Costs some milliseconds.
+    /// have an unknown outcome here, and arguments are left out. Costs some milliseconds.
     ///
     /// # Errors
     /// When there is no such target, or the kernel's tables cannot be read.
@@ -81,8 +85,9 @@ impl Fleet {
         sum.add(&classes, &kept, 0);
         let mut rows = Vec::new();
         let classes = [Class::Workload, Class::RuntimeSetup, Class::RuntimeStart, Class::ExecSession];
-        for (class, counts) in classes.into_iter().zip(&sum.classes.0) {
-            rows.extend(counts.rows(kept.armed_ns).0.into_iter().map(|row| (class, row)));
+        for (class, counts) in classes.into_iter().zip(&sum.classes.counts) {
+            let (own, _) = counts.rows(kept.armed_ns, None, &Files::default());
+            rows.extend(own.into_iter().map(|row| (class, row)));
         }
         Ok(rows)
     }
@@ -116,14 +121,15 @@ struct Sum {
 impl Sum {
     fn add(&mut self, classes: &Classes, kept: &Target, missed: u64) {
         let filter = condition::moment(kept);
-        for (class, (sum, counts)) in (0..).zip(self.classes.0.iter_mut().zip(&classes.0)) {
+        for (class, (sum, counts)) in (0..).zip(self.classes.counts.iter_mut().zip(&classes.counts)) {
             // What came after the mark belongs to the start only where no filter was loaded afterwards.
             if class != group::MARKED {
                 sum.merge(counts);
             }
         }
-        let [_, setup, start, _, _] = &mut self.classes.0;
-        let [_, _, _, _, marked] = &classes.0;
+        self.classes.opens.merge(&classes.opens);
+        let [_, setup, start, _, _] = &mut self.classes.counts;
+        let [_, _, _, _, marked] = &classes.counts;
         if filter == FilterMoment::Loaded {
             setup.merge(marked)
         } else {
@@ -142,6 +148,7 @@ impl Sum {
         sum.first_exits = sum.first_exits.saturating_add(tally.first_exits);
         sum.unnamed_kills = sum.unnamed_kills.saturating_add(tally.unnamed_kills);
         sum.confined = sum.confined.saturating_add(tally.confined);
+        sum.opens_beyond = sum.opens_beyond.saturating_add(tally.opens_beyond);
         self.missed = self.missed.max(missed);
         self.armed_ns = Some(self.armed_ns.map_or(kept.armed_ns, |known| known.min(kept.armed_ns)));
         self.sessions = self.sessions.saturating_add(kept.sessions);
@@ -152,21 +159,26 @@ impl Sum {
         }
     }
 
-    fn observations(self) -> ContainerObservations {
+    fn observations(self, kept: Option<&Keeping>, files: &Files) -> ContainerObservations {
         let armed_ns = self.armed_ns.unwrap_or(0);
         let mut unseen: u64 = 0;
         let mut rows = |counts: &Counts| {
-            let (rows, missing) = counts.rows(armed_ns);
+            let (rows, missing) = counts.rows(armed_ns, kept, files);
             unseen = unseen.saturating_add(missing);
             rows
         };
-        let [workload, setup, start, exec, _] = &self.classes.0;
+        let [workload, setup, start, exec, _] = &self.classes.counts;
         let (workload, setup, start, exec) = (rows(workload), rows(setup), rows(start), rows(exec));
         let filter = self.filter.unwrap_or_default();
+        let opens = self.classes.opens.opens(armed_ns);
+        let gpu = kept.is_some().then(|| uses_gpu(&workload, &opens));
         let saw_runtime = !setup.is_empty() || !start.is_empty();
         ContainerObservations {
             observations: Observations {
                 rows: workload,
+                opens,
+                opens_beyond: self.tally.opens_beyond,
+                gpu,
                 losses: observe::losses(&self.tally, self.missed, unseen),
                 confined: self.tally.confined > 0,
                 perturbations: Vec::new(),
