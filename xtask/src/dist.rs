@@ -28,20 +28,11 @@ pub(crate) struct Options {
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    if std::env::consts::ARCH != "x86_64" {
-        bail!(
-            "`dist` links with this machine's own static libraries, so it makes x86-64 binaries on x86-64 only"
-        );
-    }
-    system::ensure(&BUILD, "the build")?;
     let output = match &options.output {
         Some(folder) => folder.clone(),
         None => system::root()?.join("dist"),
     };
-    let built = build()?;
-    let binary = std::fs::read(&built).with_context(|| format!("could not read `{}`", built.display()))?;
-    elf::check_static(&binary).with_context(|| format!("`{}` is not fully static", built.display()))?;
-
+    let binary = binary()?;
     std::fs::create_dir_all(&output).with_context(|| format!("could not make `{}`", output.display()))?;
     let name = format!("seccomp-learn-{}-linux-x86_64", env!("CARGO_PKG_VERSION"));
     let archive = image::archive(&binary, env!("CARGO_PKG_VERSION"))?;
@@ -63,6 +54,20 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     }
     writeln!(out, "{}", String::from_utf8_lossy(&said.stdout).trim())?;
     Ok(())
+}
+
+/// The static binary, built and looked into.
+pub(crate) fn binary() -> anyhow::Result<Vec<u8>> {
+    if std::env::consts::ARCH != "x86_64" {
+        bail!(
+            "`dist` links with this machine's own static libraries, so it makes x86-64 binaries on x86-64 only"
+        );
+    }
+    system::ensure(&BUILD, "the build")?;
+    let built = build()?;
+    let binary = std::fs::read(&built).with_context(|| format!("could not read `{}`", built.display()))?;
+    elf::check_static(&binary).with_context(|| format!("`{}` is not fully static", built.display()))?;
+    Ok(binary)
 }
 
 /// Builds the static binary and returns where it is.
@@ -90,7 +95,7 @@ fn static_libseccomp() -> anyhow::Result<PathBuf> {
 }
 
 /// Writes a file so that it is there whole or not at all.
-fn write(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
+pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     let partial = path.with_extension("partial");
     std::fs::write(&partial, bytes)
@@ -100,6 +105,6 @@ fn write(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
 }
 
 /// SHA-256 in hexadecimal.
-fn digest(bytes: &[u8]) -> String {
+pub(crate) fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -6,8 +6,10 @@ mod bench;
 mod demo;
 mod dist;
 mod ebpf;
+mod gpu_kit;
 mod system;
 mod test;
+mod workloads;
 
 /// The project's tasks.
 #[derive(Parser)]
@@ -21,8 +23,12 @@ enum Task {
     Bench(bench::Options),
     /// Builds the BPF objects anew, or checks the ones that are checked in.
     Ebpf(ebpf::Options),
+    /// Makes the worked workloads, and learns their profiles again.
+    Workloads(workloads::Options),
     /// Builds the static binary and the image archive.
     Dist(dist::Options),
+    /// Makes a folder that records, confines and measures the LLM service on any GPU host.
+    GpuKit(gpu_kit::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -31,6 +37,8 @@ fn main() -> anyhow::Result<()> {
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Ebpf(options) => ebpf::run(&options),
+        Task::Workloads(options) => workloads::run(&options),
         Task::Dist(options) => dist::run(&options),
+        Task::GpuKit(options) => gpu_kit::run(&options),
     }
 }

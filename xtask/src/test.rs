@@ -28,14 +28,16 @@ const fn program(package: &'static str, program: &'static str) -> Need {
 }
 
 /// What the end-to-end tests run; none of it is needed to build.
-const PROGRAMS: [Need; 19] = [
+const PROGRAMS: [Need; 21] = [
     program("bpftool", "bpftool"),
     program("busybox-static", "busybox"),
     program("containerd", "ctr"),
     program("crun", "crun"),
+    program("curl", "curl"),
     program("debootstrap", "debootstrap"),
     program("docker.io", "dockerd"),
     program("git", "git"),
+    program("musl-tools", "musl-gcc"),
     program("nginx-light", "nginx"),
     program("openssl", "openssl"),
     program("podman", "podman"),

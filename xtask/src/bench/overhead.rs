@@ -27,8 +27,14 @@ pub(crate) struct Options {
 
 /// A recorded process pays at most this, as a ratio to empty programs on both hooks.
 const RECORDED: f64 = 2.0;
+/// The same for a call whose arguments are kept and were seen before.
+const RECORDED_ARGUMENTS: f64 = 2.6;
 /// A process that is not recorded pays at most this.
 const FOREIGN: f64 = 1.3;
+/// What `hold arguments` keeps the arguments of: the level and the option of one, and of the other the request and
+/// what the descriptor is.
+const ARGUMENTS: &str = "getsockopt";
+const IOCTL: &str = "ioctl";
 /// How many targets the recording of many has.
 const TARGETS: usize = 200;
 /// How many targets memory is measured for, and how much it may be with 256 possible CPUs, in KiB.
@@ -79,6 +85,30 @@ struct Table {
     fleet_foreign: Vec<f64>,
     strace: Vec<f64>,
     notify: Vec<f64>,
+    foreign_of_arguments: Vec<f64>,
+    arguments: Kept,
+    ioctl: Kept,
+}
+
+/// The measured times of a call whose arguments are kept.
+#[derive(Default)]
+struct Kept {
+    nothing: Vec<f64>,
+    both: Vec<f64>,
+    recorded: Vec<f64>,
+    fleet: Vec<f64>,
+}
+
+impl Kept {
+    /// What is added to the call.
+    fn added(&self, values: &[f64]) -> f64 {
+        median(&mut values.to_vec()) - median(&mut self.nothing.clone())
+    }
+
+    /// The same, as a ratio to empty programs on both hooks.
+    fn ratio(&self, values: &[f64]) -> f64 {
+        self.added(values) / self.added(&self.both)
+    }
 }
 
 /// Everything that is measured.
@@ -145,8 +175,12 @@ impl Bench {
     /// Measures every arrangement once.
     fn round(&mut self, table: &mut Table) -> anyhow::Result<()> {
         table.nothing.push(self.inside.measure()?);
+        table.arguments.nothing.push(self.inside.measure_call(ARGUMENTS)?);
+        table.ioctl.nothing.push(self.inside.measure_call(IOCTL)?);
         let held = self.hold(&["empty", "sys_enter", "sys_exit"])?;
         table.both.push(self.inside.measure()?);
+        table.arguments.both.push(self.inside.measure_call(ARGUMENTS)?);
+        table.ioctl.both.push(self.inside.measure_call(IOCTL)?);
         drop(held);
         let held = self.hold(&["empty", "sys_enter"])?;
         table.enter.push(self.inside.measure()?);
@@ -156,11 +190,18 @@ impl Bench {
         table.recorded.push(self.inside.measure()?);
         table.foreign.push(self.outside.measure()?);
         drop(held);
+        let held = self.hold(&["arguments", &directory])?;
+        table.arguments.recorded.push(self.inside.measure_call(ARGUMENTS)?);
+        table.ioctl.recorded.push(self.inside.measure_call(IOCTL)?);
+        table.foreign_of_arguments.push(self.outside.measure()?);
+        drop(held);
         let mut directories = vec!["fleet".to_owned(), directory];
         directories.extend(self.fleet.iter().map(|cgroup| cgroup.path.display().to_string()));
         let held = self.hold(&directories.iter().map(String::as_str).collect::<Vec<_>>())?;
         table.fleet_recorded.push(self.inside.measure()?);
         table.fleet_foreign.push(self.outside.measure()?);
+        table.arguments.fleet.push(self.inside.measure_call(ARGUMENTS)?);
+        table.ioctl.fleet.push(self.inside.measure_call(IOCTL)?);
         drop(held);
         if self.strace {
             let held = Held::strace(self.inside.child.id())?;
@@ -278,8 +319,12 @@ impl Worker {
     }
 
     fn measure(&mut self) -> anyhow::Result<f64> {
+        self.measure_call("getppid")
+    }
+
+    fn measure_call(&mut self, call: &str) -> anyhow::Result<f64> {
         let input = self.child.stdin.as_mut().context("a child without input")?;
-        input.write_all(b"measure\n").context("the measuring process has ended")?;
+        writeln!(input, "{call}").context("the measuring process has ended")?;
         let line = read_line(&mut self.output)?;
         line.parse().with_context(|| format!("the measuring process said `{line}`"))
     }
@@ -353,6 +398,7 @@ impl Table {
             ("seccomp-learn, ebpf, 200 targets", "foreign", &self.fleet_foreign),
             ("seccomp-learn, notify", "recorded", &self.notify),
             ("strace -f", "traced", &self.strace),
+            ("seccomp-learn, ebpf, with arguments", "foreign", &self.foreign_of_arguments),
         ];
         let (both, enter) = (self.added(&self.both), self.added(&self.enter));
         for (what, who, values) in rows {
@@ -363,6 +409,17 @@ impl Table {
             let added = self.added(values);
             println!("{what:<42} {who:<10} {added:>10.0} {:>14.2} {:>18.2}", added / both, added / enter);
         }
+        for (call, kept) in [(ARGUMENTS, &self.arguments), (IOCTL, &self.ioctl)] {
+            let alone = median(&mut kept.nothing.clone());
+            println!("\na recorded {call} whose arguments were seen before; alone it takes {alone:.0} ns");
+            for (what, values) in [
+                ("empty programs on sys_enter and sys_exit", &kept.both),
+                ("seccomp-learn, ebpf", &kept.recorded),
+                ("seccomp-learn, ebpf, 200 targets", &kept.fleet),
+            ] {
+                println!("{what:<53} {:>10.0} {:>14.2}", kept.added(values), kept.ratio(values));
+            }
+        }
         println!();
         for (what, ratio, limit) in self.targets() {
             println!("{what}: {ratio:.2}, at most {limit}: {}", if ratio <= limit { "yes" } else { "no" });
@@ -371,7 +428,7 @@ impl Table {
     }
 
     /// What the design promises: the name, the measured ratio, the limit.
-    fn targets(&self) -> [(&'static str, f64, f64); 5] {
+    fn targets(&self) -> [(&'static str, f64, f64); 8] {
         let (both, enter) = (self.added(&self.both), self.added(&self.enter));
         let (recorded, foreign) = (self.added(&self.recorded), self.added(&self.foreign));
         [
@@ -386,6 +443,17 @@ impl Table {
             (
                 "a foreign process beside many targets, to empty programs",
                 self.added(&self.fleet_foreign) / both,
+                FOREIGN,
+            ),
+            (
+                "a recorded call whose arguments were seen before, to empty programs",
+                self.arguments.ratio(&self.arguments.recorded),
+                RECORDED_ARGUMENTS,
+            ),
+            ("the same, of many targets", self.arguments.ratio(&self.arguments.fleet), RECORDED_ARGUMENTS),
+            (
+                "a foreign process while arguments are kept, to empty programs",
+                self.added(&self.foreign_of_arguments) / both,
                 FOREIGN,
             ),
         ]
@@ -415,10 +483,17 @@ mod tests {
             foreign: vec![240.0],
             fleet_recorded: vec![290.0],
             fleet_foreign: vec![120.0],
+            foreign_of_arguments: vec![210.0],
+            arguments: Kept {
+                nothing: vec![200.0],
+                both: vec![300.0],
+                recorded: vec![450.0],
+                fleet: vec![460.0],
+            },
             ..Table::default()
         };
         let ratios = table.targets().map(|(_, ratio, _)| ratio);
-        assert_eq!(ratios, [1.5, 1.4, 3.0, 1.9, 0.2]);
+        assert_eq!(ratios, [1.5, 1.4, 3.0, 1.9, 0.2, 2.5, 2.6, 1.1]);
         assert!(table.check().unwrap_err().to_string().starts_with("a foreign process"));
     }
 }
