@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -18,7 +19,9 @@ pub struct Cgroup(PathBuf);
 
 impl Cgroup {
     pub fn new(name: &str) -> Self {
-        let path = mount_point().unwrap().join(format!("seccomp-learn-test.{}.{name}", std::process::id()));
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let (pid, number) = (std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        let path = mount_point().unwrap().join(format!("seccomp-learn-test.{pid}.{number}.{name}"));
         fs::create_dir(&path).unwrap();
         Self(path)
     }

@@ -125,6 +125,11 @@ impl Recorder {
         assert_eq!(unsafe { libc::kill(self.pid() as i32, signal) }, 0);
     }
 
+    /// Whether the recording has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.0.as_mut().unwrap().try_wait().unwrap().is_some()
+    }
+
     /// Waits until the recording ends.
     pub fn wait(mut self) -> Finished {
         self.0.take().unwrap().wait_with_output().unwrap().into()

@@ -6,8 +6,13 @@
 pub mod cgroup;
 pub mod cli;
 pub mod engines;
+pub mod hostile;
+pub mod inference;
+pub mod known;
+pub mod learned;
 pub mod programs;
 pub mod strace;
+pub mod tuples;
 
 use std::path::PathBuf;
 

@@ -4,7 +4,8 @@ use std::{
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
+    sync::LazyLock,
 };
 
 /// A program with its workload.
@@ -21,11 +22,14 @@ pub struct Workload {
     pub command: Vec<String>,
     pub ready: Option<String>,
     pub exercise: Option<String>,
+    /// Where a service listens, on 127.0.0.1.
+    pub port: Option<u16>,
 }
 
 impl Workload {
-    fn command(words: &[&str]) -> Self {
-        Self { command: words.iter().map(|word| (*word).to_owned()).collect(), ready: None, exercise: None }
+    pub fn command(words: &[&str]) -> Self {
+        let command = words.iter().map(|word| (*word).to_owned()).collect();
+        Self { command, ready: None, exercise: None, port: None }
     }
 
     /// The arguments for `record`, `test` or `learn`: options, `--`, the command.
@@ -37,6 +41,16 @@ impl Workload {
         arguments.push("--".to_owned());
         arguments.extend(self.command.iter().cloned());
         arguments
+    }
+
+    /// Drives a service that something else runs in this cgroup: its head, the first process there, gets SIGTERM at
+    /// the end.
+    pub fn drive(&self, cgroup: &Path) -> Option<Child> {
+        let (ready, exercise) = (self.ready.as_ref()?, self.exercise.as_ref()?);
+        let stop = format!("kill -TERM $(head -n 1 {}/cgroup.procs)", cgroup.display());
+        let line = format!("for i in $(seq 100); do {ready} && break; sleep 0.1; done; {exercise}; {stop}");
+        let mut shell = Command::new("/bin/sh");
+        Some(shell.args(["-c", &line]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 }
 
@@ -59,6 +73,23 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// One of the ten, if everything that it needs is here; else the test that asked for it is skipped.
+pub fn program(name: &str) -> Option<&'static Program> {
+    let program = PROGRAMS.iter().find(|program| program.name == name).unwrap();
+    match program.needs.iter().find(|needed| which(needed).is_none()) {
+        None => Some(program),
+        Some(missing) => {
+            crate::skip(&format!("{name} needs `{missing}`"));
+            None
+        }
+    }
+}
+
+/// Whether this machine has an IPv6 loopback address.
+pub fn has_ipv6() -> bool {
+    TcpListener::bind("[::1]:0").is_ok()
+}
+
 fn script(folder: &Path, text: &str) -> Workload {
     let path = folder.join("run.sh");
     fs::write(&path, text).unwrap();
@@ -70,7 +101,7 @@ pub const PROGRAMS: [Program; 10] = [
     Program { name: "coreutils", needs: &["sort", "sha256sum"], prepare: coreutils },
     Program { name: "python3", needs: &["/usr/bin/python3"], prepare: python },
     Program { name: "redis", needs: &["redis-server", "redis-benchmark"], prepare: redis },
-    Program { name: "nginx", needs: &["nginx", "wrk"], prepare: nginx },
+    Program { name: "nginx", needs: &["nginx", "wrk", "curl"], prepare: nginx },
     Program { name: "git", needs: &["git"], prepare: git },
     Program { name: "sqlite3", needs: &["sqlite3"], prepare: sqlite },
     Program { name: "openssl", needs: &["openssl"], prepare: openssl },
@@ -119,6 +150,7 @@ fn redis(folder: &Path) -> Workload {
         "127.0.0.1",
     ]);
     workload.ready = Some(format!("{cli} -p {port} ping | grep -q PONG"));
+    workload.port = Some(port);
     workload.exercise = Some(format!(
         "{} -p {port} -q -n 2000 -c 20 && {cli} -p {port} bgsave && sleep 0.7 && {cli} -p {port} lastsave",
         full("redis-benchmark")
@@ -131,11 +163,13 @@ fn nginx(folder: &Path) -> Workload {
     let root = folder.join("html");
     fs::create_dir(&root).unwrap();
     fs::write(root.join("index.html"), "<p>hello</p>".repeat(500)).unwrap();
+    fs::write(root.join("large"), "0123456789abcdef".repeat(1 << 19)).unwrap();
+    let ipv6 = if has_ipv6() { format!("listen [::1]:{port};") } else { String::new() };
     let configuration = format!(
         "daemon off;\nworker_processes 2;\npid {dir}/nginx.pid;\nerror_log {dir}/error.log;\nevents {{}}\nhttp {{\n\
-         access_log {dir}/access.log;\nsendfile on;\nclient_body_temp_path {dir}/t1; proxy_temp_path {dir}/t2;\n\
+         access_log {dir}/access.log;\nsendfile on;\ngzip on;\nclient_body_temp_path {dir}/t1; proxy_temp_path {dir}/t2;\n\
          fastcgi_temp_path {dir}/t3; uwsgi_temp_path {dir}/t4; scgi_temp_path {dir}/t5;\n\
-         server {{ listen 127.0.0.1:{port}; root {dir}/html; }}\n}}\n",
+         server {{ listen 127.0.0.1:{port}; {ipv6} root {dir}/html; }}\n}}\n",
         dir = folder.display()
     );
     let file = folder.join("nginx.conf");
@@ -145,11 +179,9 @@ fn nginx(folder: &Path) -> Workload {
     fs::set_permissions(folder, permissions).unwrap();
     let mut workload = Workload::command(&[&full("nginx"), "-c", file.to_str().unwrap()]);
     let url = format!("http://127.0.0.1:{port}/index.html");
-    workload.ready = Some(format!(
-        "{} -t1 -c1 -d1 {url} >/dev/null && test -s {}/nginx.pid",
-        full("wrk"),
-        folder.display()
-    ));
+    workload.ready =
+        Some(format!("{} -sfo /dev/null {url} && test -s {}/nginx.pid", full("curl"), folder.display()));
+    workload.port = Some(port);
     workload.exercise = Some(format!(
         "{wrk} -t1 -c8 -d1 {url} && kill -HUP $(cat {dir}/nginx.pid) && sleep 0.5 && {wrk} -t1 -c8 -d1 {url}",
         wrk = full("wrk"),
@@ -225,7 +257,7 @@ fn ripgrep(folder: &Path) -> Workload {
 }
 
 /// Debian's static busybox for i386, unpacked beside the build: the system's own package lists stay as they are.
-fn busybox(folder: &Path) -> Workload {
+static BUSYBOX: LazyLock<PathBuf> = LazyLock::new(|| {
     let store = crate::cache().join("busybox-i386");
     let program = store.join("root/bin/busybox");
     if !program.exists() {
@@ -256,7 +288,11 @@ fn busybox(folder: &Path) -> Workload {
         assert!(unpack.status().unwrap().success());
         fs::remove_dir_all(&lists).unwrap();
     }
-    let busybox = program.to_str().unwrap();
+    program
+});
+
+fn busybox(folder: &Path) -> Workload {
+    let busybox = BUSYBOX.to_str().unwrap();
     let text = format!(
         "cd {dir}\n{busybox} mkdir -p d\n{busybox} seq 1 500 > d/n\n{busybox} sort -r d/n | {busybox} head -n 3\n\
          {busybox} gzip -kf d/n\n{busybox} ls -l d\n{busybox} md5sum d/n\n{busybox} find d -type f\n{busybox} rm -r d\n",

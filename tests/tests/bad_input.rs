@@ -87,10 +87,85 @@ fn traces_that_cannot_be_trusted() {
     try_one("", "the file is empty");
     try_one(&good[..good.len() / 2], "truncated");
     try_one(&good.replacen("\"calls\": 1", "\"calls\": 2", 1), "changed after it was recorded");
-    try_one(&good.replacen("\"version\": \"1.1\"", "\"version\": \"2.0\"", 1), "newer");
+    try_one(&good.replacen("\"version\": \"1.2\"", "\"version\": \"2.0\"", 1), "newer");
     try_one(&good.replacen("\"runs\": 1,", "\"runs\": 1, \"hue\": 2,", 1), "unknown field `hue`");
     try_one("{\"defaultAction\": \"SCMP_ACT_ERRNO\"}", "not a trace");
     refused(&["synth", "/no/such/trace.json"], 2, "`/no/such/trace.json`");
+}
+
+/// A slip in a decision opens or closes a call, so it is named, in one line.
+#[test]
+fn workloads_that_say_something_else_than_was_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    let traces = folder.path().join("traces");
+    fs::create_dir(&traces).unwrap();
+    fs::rename(
+        {
+            a_trace(folder.path());
+            folder.path().join("good.json")
+        },
+        traces.join("run-001.json"),
+    )
+    .unwrap();
+    let target = "[target]\ncommand = [\"/bin/true\"]\n";
+    let decision = |changed: &str| {
+        let mut lines =
+            vec!["verdict = \"deny\"", "syscall = \"ptrace\"", "reason = \"no debugger\"", "owner = \"sec\""];
+        let key = changed.split(' ').next().unwrap();
+        lines.retain(|line| !line.starts_with(&format!("{key} ")));
+        format!("{target}[[decision]]\n{}\n{changed}\n", lines.join("\n"))
+    };
+    let try_one = |text: &str, culprit: &str| {
+        fs::write(folder.path().join("workload.toml"), text).unwrap();
+        refused(&["synth", folder.path().to_str().unwrap()], 2, culprit);
+        let said = run(["synth", folder.path().to_str().unwrap(), "-o", "/dev/null/x"]).expect_code(2).stderr;
+        assert_eq!(said.lines().count(), 1, "{said}");
+    };
+    try_one(&decision("verdikt = \"deny\""), "unknown field `verdikt`");
+    try_one(&decision("verdict = \"maybe\""), "unknown variant `maybe`");
+    try_one(&decision("syscall = \"ptrce\""), "unknown syscall `ptrce`");
+    try_one(&decision("when = \"request = PTRACE_ATTACH\""), "`request = PTRACE_ATTACH` is no condition");
+    try_one(&decision("when = \"requst == PTRACE_ATTACH\""), "has no argument `requst`");
+    try_one(&decision("when = \"request == PTRACE_ATTAC\""), "`PTRACE_ATTAC` is no value of `request`");
+    try_one(&decision("when = \"arg6 == 1\""), "`arg6`");
+    try_one(&decision("when = \"\""), "is no condition");
+    try_one(&decision("expires = \"tomorrow\""), "`tomorrow` is no day; write it as 2026-12-31");
+    try_one(&decision("expires = \"2026-02-30\""), "`2026-02-30` is no day");
+    try_one(&decision("reason = \" \""), "`reason` is empty");
+    try_one(&decision("owner = \"\""), "`owner` is empty");
+    let without = |key: &str| {
+        let all = decision("owner = \"sec\"");
+        all.lines().filter(|line| !line.starts_with(key)).collect::<Vec<_>>().join("\n")
+    };
+    for key in ["verdict", "syscall", "reason", "owner"] {
+        try_one(&without(key), &format!("missing field `{key}`"));
+    }
+    try_one(
+        &format!("{target}[synthesis]\narguments = \"sometimes\"\n"),
+        "line 4: unknown variant `sometimes`",
+    );
+    try_one(&format!("{target}[synthesis]\nlibseccomp = \"9.9\"\n"), "libseccomp `9.9` is not in the table");
+    try_one(&format!("{target}[synthesis]\ngpu_drivers = [\"new\"]\n"), "line 4");
+    try_one(
+        &format!(
+            "{target}[[added]]\nsyscall = \"ioctl\"\nabi = \"x86_64\"\nwhen = \"request != TCGETS\"\nwhy = \"\"\n"
+        ),
+        "more than one call",
+    );
+    try_one("[target\n", "line 1");
+}
+
+#[test]
+fn options_of_synthesis_are_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    a_trace(folder.path());
+    let trace = folder.path().join("good.json");
+    let trace = trace.to_str().unwrap();
+    refused(&["synth", "--arguments", "sometimes", trace], 2, "sometimes");
+    refused(&["synth", "--gpu-driver", "new", trace], 2, "no branch of a driver");
+    refused(&["synth", "--libseccomp", "9.9", trace], 2, "known are 2.5.3");
+    // A branch that no table is of is evidence about something else.
+    refused(&["synth", "--gpu-driver", "999", trace], 3, "999");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Output},
     sync::LazyLock,
     time::{Duration, Instant},
@@ -14,6 +14,7 @@ use std::{
 use seccomp_learn_tests::{
     cache, cli,
     engines::{Docker, Engine, Image, Podman, good, text},
+    inference::{INFERENCE, Inference},
     programs::free_port,
     require,
 };
@@ -40,15 +41,7 @@ struct Demo {
 
 impl Demo {
     fn make() -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let mut prepare = Command::new(env!("CARGO"));
-        prepare.args(["xtask", "demo", "--prepare"]).current_dir(root);
-        good(prepare.env("CARGO_TARGET_DIR", cli::target_directory()));
-        let store = cli::target_directory().join("demo");
-        let (python, model) = (store.join("venv/bin/python3"), store.join("model/next-character.onnx"));
-        let source = root.join("profiles/workloads/inference");
-        let client = source.join("client.py");
-
+        let Inference { python, source, client, model } = &*INFERENCE;
         let rootfs = cache().join("inference-rootfs");
         let stamp = cache().join("inference-rootfs.made-from");
         let inputs: String =
@@ -59,7 +52,7 @@ impl Demo {
             if rootfs.exists() {
                 fs::remove_dir_all(&rootfs).unwrap();
             }
-            good(Command::new(source.join("rootfs.sh")).arg(&rootfs).arg(&model).env("PYTHON", &python));
+            good(Command::new(source.join("rootfs.sh")).arg(&rootfs).arg(model).env("PYTHON", python));
             fs::write(&stamp, inputs).unwrap();
         }
 
@@ -67,19 +60,12 @@ impl Demo {
         if folder.exists() {
             fs::remove_dir_all(&folder).unwrap();
         }
-        let port = free_port();
-        let call = |action: &str| {
-            format!("{} -B {} http://127.0.0.1:{port} {action}", python.display(), client.display())
-        };
+        let workload = INFERENCE.workload();
+        let health = INFERENCE.call(workload.port.unwrap(), "health");
         let mut learn = cli::seccomp_learn(["learn", "-o"]);
-        learn.arg(&folder).args(["--ready", &call("ready"), "--exercise", &call("exercise")]);
-        learn
-            .args(["--health-cmd", &call("health"), "--"])
-            .arg(&python)
-            .arg("-B")
-            .arg(source.join("service.py"));
-        good(learn.arg("--model").arg(&model).args(["--port", &port.to_string()]));
-        Self { python, client, rootfs, profile: folder.join("profile.json") }
+        learn.arg(&folder).args(["--health-cmd", &health]);
+        good(learn.args(workload.arguments()));
+        Self { python: python.clone(), client: client.clone(), rootfs, profile: folder.join("profile.json") }
     }
 
     fn client(&self, port: u16, action: &str) -> Output {

@@ -1,9 +1,17 @@
 //! One folder for one workload: what `learn` writes, and what the later verbs make of it.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use seccomp_learn_tests::cli::{read_trace, run};
+use seccomp_learn_tests::{
+    cli::{read_trace, run},
+    programs::which,
+    skip,
+};
 use serde_json::Value;
+use synth::{Evidence, Finding, Profile};
 
 fn text(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -127,4 +135,197 @@ fn what_a_recording_missed_is_added_as_far_as_the_ceiling_allows() {
     assert!(workload.contains("syscall = \"mkdir\""), "{workload}");
     assert!(text(&folder.join("profile.json")).contains("\"mkdir\""));
     assert!(text(&folder.join("report.md")).contains("Added after a denial"));
+}
+
+/// Another way of a call that was recorded is added by its arguments, and nothing else of that call.
+#[test]
+fn a_refused_way_of_a_call_is_added_by_its_arguments() {
+    let Some(python) = which("python3") else { return skip("needs `python3`") };
+    let outer = tempfile::tempdir().unwrap();
+    let folder = outer.path().join("workload");
+    let dir = folder.to_str().unwrap();
+    // The first start makes a marker, every later one asks for another socket, of which the recording has the first.
+    let script = format!(
+        "import os, socket\nagain = os.path.exists('{marker}')\nopen('{marker}', 'w').close()\n\
+         socket.socket(socket.AF_UNIX, socket.SOCK_STREAM).close()\n\
+         if again: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 9).close()\n",
+        marker = outer.path().join("marker").display()
+    );
+    let python = python.to_str().unwrap();
+    let learned =
+        run(["learn", "--backend", "notify", "--runs", "1", "-o", dir, "--", python, "-c", &script]);
+    let said = learned.expect_code(0).stderr;
+    assert!(said.contains("socket(AF_NETLINK, SOCK_RAW|SOCK_CLOEXEC, NETLINK_AUDIT) → EPERM"), "{said}");
+    let workload = text(&folder.join("workload.toml"));
+    let when = "domain == AF_NETLINK, type == SOCK_RAW|SOCK_CLOEXEC, protocol == NETLINK_AUDIT";
+    assert!(workload.contains(&format!("when = \"{when}\"")), "{workload}");
+    assert!(text(&folder.join("report.md")).contains(when));
+    let profile = profile(&folder);
+    let domains: Vec<_> = profile
+        .syscalls
+        .iter()
+        .filter(|entry| entry.names.iter().any(|name| name == "socket"))
+        .map(|entry| entry.args.iter().find(|condition| condition.index == 0).expect("a rule by the domain"))
+        .collect();
+    let allows = |domain: u64| domains.iter().any(|condition| condition.holds(&[domain; 6]));
+    assert!(allows(1) && allows(16) && !allows(17), "{domains:?}");
+}
+
+/// A workload folder of one command, learned once.
+fn learned(outer: &Path, command: &[&str]) -> PathBuf {
+    let folder = outer.join("workload");
+    let dir = folder.to_str().unwrap();
+    let mut arguments = vec!["learn", "-q", "--backend", "notify", "--runs", "1", "-o", dir, "--"];
+    arguments.extend(command);
+    run(arguments).expect_code(0);
+    folder
+}
+
+/// Adds to `workload.toml`.
+fn decide(folder: &Path, decision: &str) {
+    let path = folder.join("workload.toml");
+    fs::write(&path, text(&path) + decision).unwrap();
+}
+
+fn profile(folder: &Path) -> Profile {
+    Profile::read(&fs::read(folder.join("profile.json")).unwrap()).unwrap()
+}
+
+fn findings(folder: &Path) -> Vec<Finding> {
+    Evidence::read(&fs::read(folder.join("profile.evidence.json")).unwrap()).unwrap().findings
+}
+
+/// What a reviewer decided is in every later profile, in the report, and in `workload.toml`, as it was written.
+#[test]
+fn a_decision_survives_every_synthesis() {
+    let outer = tempfile::tempdir().unwrap();
+    let folder = learned(outer.path(), &["/bin/cat", "/etc/hostname"]);
+    let dir = folder.to_str().unwrap();
+    assert!(
+        profile(&folder).allowed().contains("fadvise64") && !profile(&folder).allowed().contains("keyctl")
+    );
+    decide(
+        &folder,
+        r#"
+[[decision]]
+verdict = "deny"
+syscall = "fadvise64"
+reason = "a hint, no need"
+owner = "sec@example.org"
+
+[[decision]]
+verdict = "allow"
+syscall = "keyctl"
+when = "operation == KEYCTL_GET_KEYRING_ID"
+reason = "the next release asks for its keyring"
+owner = "ops@example.org"
+expires = "2999-12-31"
+
+[[decision]]
+verdict = "allow"
+syscall = "acct"
+reason = "was needed once"
+owner = "ops@example.org"
+expires = "2001-01-31"
+"#,
+    );
+    for round in 0..2 {
+        if round == 0 {
+            run(["synth", dir, "-o", folder.join("profile.json").to_str().unwrap()]).expect_code(0);
+        } else {
+            let again = run(["learn", "--backend", "notify", "--runs", "1", "-o", dir]).expect_code(0);
+            assert!(again.stderr.contains("denied by a decision: fadvise64("), "{}", again.stderr);
+        }
+        let profile = profile(&folder);
+        let allowed = profile.allowed();
+        assert!(!allowed.contains("fadvise64") && allowed.contains("keyctl") && !allowed.contains("acct"));
+        let keyctl: Vec<_> =
+            profile.syscalls.iter().filter(|entry| entry.names.iter().any(|name| name == "keyctl")).collect();
+        assert!(
+            keyctl.iter().all(|entry| entry.args.len() == 1 && entry.args[0].value_two == 0),
+            "{keyctl:?}"
+        );
+        let findings = findings(&folder);
+        assert!(
+            findings
+                .iter()
+                .any(|own| matches!(own, Finding::Denied { syscall, .. } if syscall == "fadvise64"))
+        );
+        assert!(
+            findings
+                .iter()
+                .any(|own| matches!(own, Finding::DecisionExpired { syscall, .. } if syscall == "acct"))
+        );
+    }
+    let report = text(&folder.join("report.md"));
+    for part in [
+        "## Decisions",
+        "sec@example.org",
+        "`operation == KEYCTL_GET_KEYRING_ID`",
+        "2999-12-31",
+        "expired after 2001-01-31",
+    ] {
+        assert!(report.contains(part), "{part}: {report}");
+    }
+    let workload = text(&folder.join("workload.toml"));
+    assert_eq!(workload.matches("[[decision]]").count(), 3);
+    assert!(workload.contains("when = \"operation == KEYCTL_GET_KEYRING_ID\""), "{workload}");
+    // A refusal that was decided is none that the test is about.
+    let tested = run(["test", dir]).expect_code(0);
+    assert!(tested.stderr.contains("denied by a decision: fadvise64("), "{}", tested.stderr);
+}
+
+/// Of a call with more arguments than were kept nothing is guessed: the profile is written, the exit code says that it
+/// waits for a decision, and after one it says so no longer.
+#[test]
+fn a_wide_call_asks_for_a_decision() {
+    let outer = tempfile::tempdir().unwrap();
+    let folder = learned(outer.path(), &["/bin/ls", "/"]);
+    let dir = folder.to_str().unwrap();
+    let path = folder.join("traces/run-001.json");
+    let mut trace = read_trace(&path);
+    let row = trace.syscalls.iter_mut().find(|row| row.name == "mmap").unwrap();
+    row.calls += 1000;
+    *row.outcomes.entry(trace::Outcome::Unknown).or_default() += 1000;
+    let arguments = row.arguments.as_mut().expect("the recording kept arguments");
+    (arguments.wide, arguments.beyond) = (true, 1000);
+    trace.seal().unwrap();
+    let mut bytes = Vec::new();
+    trace.write(&mut bytes).unwrap();
+    fs::write(&path, bytes).unwrap();
+    let output = folder.join("profile.json");
+    let synth = || run(["synth", dir, "-o", output.to_str().unwrap()]);
+    let before = fs::metadata(&output).unwrap().modified().unwrap();
+    let undecided = synth().expect_code(3);
+    assert!(undecided.stderr.contains("undecided: `mmap`; put into"), "{}", undecided.stderr);
+    assert!(undecided.stderr.contains("workload.toml"), "{}", undecided.stderr);
+    assert_ne!(fs::metadata(&output).unwrap().modified().unwrap(), before, "the profile is written");
+    let mmap = |profile: &Profile| {
+        profile.syscalls.iter().any(|own| own.names.iter().any(|name| name == "mmap") && own.args.is_empty())
+    };
+    assert!(!mmap(&profile(&folder)), "it is not opened");
+    decide(
+        &folder,
+        "\n[[decision]]\nverdict = \"accept\"\nsyscall = \"mmap\"\nreason = \"a fuzzer\"\nowner = \"qa\"\n",
+    );
+    synth().expect_code(0);
+    assert!(!mmap(&profile(&folder)));
+    assert!(
+        findings(&folder).iter().any(|own| matches!(own, Finding::Accepted { owner, .. } if owner == "qa"))
+    );
+}
+
+/// Folders of earlier versions are read, and their additions count.
+#[test]
+fn an_old_folder_is_read() {
+    let outer = tempfile::tempdir().unwrap();
+    let folder = learned(outer.path(), &["/bin/true"]);
+    let dir = folder.to_str().unwrap();
+    decide(
+        &folder,
+        "\n[[added]]\nsyscall = \"chdir\"\nabi = \"x86_64\"\nwhy = \"refused in a confined start\"\n",
+    );
+    let output = folder.join("profile.json");
+    run(["synth", dir, "-o", output.to_str().unwrap()]).expect_code(0);
+    assert!(profile(&folder).allowed().contains("chdir"));
 }

@@ -1,31 +1,18 @@
 //! The recorded set against strace, for ten programs: `ebpf` in the same run, `notify` in a run of its own.
 
-use std::{
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::process::Stdio;
 
 use seccomp_learn_tests::{
     cache,
     cgroup::Cgroup,
     cli::{Recorder, read_trace, seccomp_learn},
-    programs::{PROGRAMS, Program, Workload},
-    require, skip, strace,
+    programs::{Program, program},
+    require, strace,
 };
 use trace::{Errno, Outcome, Trace};
 
 fn entered(trace: &Trace) -> strace::Calls {
     trace.syscalls.iter().filter(|row| row.calls > 0).map(|row| (row.abi, row.name.clone())).collect()
-}
-
-/// Drives a service below strace: its head, the first process in the cgroup, gets SIGTERM at the end.
-fn driver(workload: &Workload, cgroup: &Path) -> Option<std::process::Child> {
-    let ready = workload.ready.as_ref()?;
-    let exercise = workload.exercise.as_ref()?;
-    let stop = format!("kill -TERM $(head -n 1 {}/cgroup.procs)", cgroup.display());
-    let line = format!("for i in $(seq 100); do {ready} && break; sleep 0.1; done; {exercise}; {stop}");
-    let mut shell = Command::new("/bin/sh");
-    Some(shell.args(["-c", &line]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
 }
 
 fn by_ebpf(program: &Program) -> Trace {
@@ -41,7 +28,7 @@ fn by_ebpf(program: &Program) -> Trace {
         "--cgroup".as_ref(),
         cgroup.path().as_os_str(),
     ]);
-    let driver = driver(&workload, cgroup.path());
+    let driver = workload.drive(cgroup.path());
     let (seen, well) = strace::follow(&workload.command, Some(cgroup.path()), folder.path());
     assert!(well, "{}: the program failed below strace", program.name);
     if let Some(mut driver) = driver {
@@ -104,13 +91,8 @@ fn by_notify(program: &Program, ebpf: &Trace) {
 }
 
 fn check(name: &str) {
-    let program = PROGRAMS.iter().find(|program| program.name == name).unwrap();
     require!("strace");
-    if let Some(missing) =
-        program.needs.iter().find(|needed| seccomp_learn_tests::programs::which(needed).is_none())
-    {
-        return skip(&format!("{name} needs `{missing}`"));
-    }
+    let Some(program) = program(name) else { return };
     cache();
     let ebpf = by_ebpf(program);
     by_notify(program, &ebpf);

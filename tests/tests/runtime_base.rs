@@ -17,7 +17,10 @@ use seccomp_learn_tests::{
     programs::which,
     require,
 };
-use synth::{Evidence, RuntimeCase, RuntimeTable};
+use synth::{
+    CompileOptions, Evidence, Profile, RuntimeCase, RuntimeTable, SeccompData, Verdict, compile, simulate,
+};
+use trace::Abi;
 
 fn table(path: &Path) -> RuntimeTable {
     RuntimeTable::read(&fs::read_to_string(path).unwrap()).unwrap()
@@ -221,6 +224,7 @@ fn measured_base_holds(runtime: &'static str) {
         let mut less = whole.clone();
         for need in &mut less.need {
             need.names.remove(*name);
+            need.arguments.remove(*name);
         }
         less.need.retain(|need| !need.names.is_empty());
         fs::write(at("less.toml"), less.to_toml("")).unwrap();
@@ -231,6 +235,23 @@ fn measured_base_holds(runtime: &'static str) {
     }
     println!("{runtime}: of {candidates:?} no container starts without one of {needed:?}");
     assert!(needed.contains(&"capset") && needed.len() >= 3, "{needed:?} of {candidates:?}");
+
+    // The runtime calls prctl to give up privileges; the workload gets no more of it than that.
+    let native = Abi::native_of(std::env::consts::ARCH).unwrap();
+    let judged = Profile::read(&fs::read(at("profile.json")).unwrap()).unwrap();
+    let program = compile(&judged, native, CompileOptions::default()).unwrap();
+    let number = native.number("prctl").unwrap();
+    let prctl =
+        |option| simulate(&program, &SeccompData::call(native, number, [option, 1, 0, 0, 0, 0])).unwrap();
+    assert_eq!(prctl(8), Verdict::Allow, "PR_SET_KEEPCAPS");
+    assert_ne!(prctl(4), Verdict::Allow, "PR_SET_DUMPABLE");
+    let mut less = whole;
+    for ways in less.need.iter_mut().filter_map(|need| need.arguments.get_mut("prctl")) {
+        ways.retain(|way| !way.iter().any(|condition| condition.holds(&[24, 0, 0, 0, 0, 0])));
+    }
+    fs::write(at("less.toml"), less.to_toml("")).unwrap();
+    profile(&traces, &at("less.toml"), &at("less.json"));
+    containers.greets(false, &at("less.json")).expect_err("it starts without PR_CAPBSET_DROP");
 }
 
 #[test]

@@ -5,18 +5,15 @@ use std::fs;
 
 use seccomp_learn_tests::{
     cli::{read_trace, run},
-    programs::{PROGRAMS, which},
-    require, skip,
+    programs::program,
+    require,
 };
 use serde_json::Value;
 use trace::PhaseName;
 
 fn check(name: &str, most_without_margin: u64, static_analysis: u64) {
     require!();
-    let program = PROGRAMS.iter().find(|program| program.name == name).unwrap();
-    if let Some(missing) = program.needs.iter().find(|needed| which(needed).is_none()) {
-        return skip(&format!("{name} needs `{missing}`"));
-    }
+    let Some(program) = program(name) else { return };
     let folder = tempfile::tempdir().unwrap();
     let files = folder.path().join("files");
     fs::create_dir(&files).unwrap();
