@@ -17,6 +17,9 @@ pub const MAX_FILES: u32 = 512;
 /// How many paths that were opened are kept, each as often as it has outcomes.
 pub const MAX_OPENED: u32 = 1024;
 
+/// How many calls have a place for what they are usually made with; index 0 stays empty.
+pub const PLACES: u32 = 128;
+
 /// Room for a path that was opened, its final 0 included; longer ones are not kept.
 pub const OPENED_PATH: usize = 152;
 
@@ -50,9 +53,13 @@ pub struct Masks {
     pub path: u32,
     /// See [`Masks::unless`].
     pub unless_bits: u64,
+    /// The call's place among the [`Usual`] ones, from 1; 0 if it has none.
+    pub place: u32,
+    /// Fills the struct up.
+    pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<Masks>() == 88 && align_of::<Masks>() == 8);
+const _: () = assert!(size_of::<Masks>() == 96 && align_of::<Masks>() == 8);
 
 impl Masks {
     /// Arguments are kept.
@@ -124,6 +131,23 @@ pub struct Seen {
 }
 
 const _: () = assert!(size_of::<Seen>() == 48 && align_of::<Seen>() == 8);
+
+/// What a call is mostly made with, as far as one CPU saw: the tuple that came first there. Calls with it are counted
+/// here, where no other CPU is, and not with the tuple.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usual {
+    /// The tuple; it is among those that are kept.
+    pub tuple: Tuple,
+    /// How often it was entered, beyond what is counted with the tuple.
+    pub calls: u64,
+    /// The phases that are noted with the tuple; 0 while there is none.
+    pub phases: u32,
+    /// Fills the struct up.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<Usual>() == 88 && align_of::<Usual>() == 8);
 
 /// A file whose names are kept.
 #[repr(C)]

@@ -13,7 +13,7 @@ mod values;
 pub use call::{Call, ROWS, TABLE_NUMBERS};
 pub use capture::{
     FLEET_TUPLES, MAX_FILES, MAX_OPENED, MAX_TUPLES, MAX_TUPLES_A_CALL, Masks, NAME_PART, NAMES, Names,
-    OPENED_PATH, Opened, OpenedFile, Seen, Tuple, file,
+    OPENED_PATH, Opened, OpenedFile, PLACES, Seen, Tuple, Usual, file,
 };
 pub use fleet::{
     BLOCK_ROWS, FLEET_ENDINGS, FLEET_FIRST, FLEET_RARE, MAX_NURSERIES, MAX_REFUSED, MAX_TARGETS, MAX_WANTED,
@@ -74,6 +74,8 @@ pub mod maps {
     pub const MASKS: &str = "MASKS";
     /// By [`crate::Tuple`]: [`crate::Seen`].
     pub const TUPLES: &str = "TUPLES";
+    /// [`crate::Usual`], per CPU, by [`crate::Masks::place`].
+    pub const USUAL: &str = "USUAL";
     /// By [`crate::Call::row`]: what [`crate::SharedCell::tuples`] is where the cells are not shared.
     pub const WIDTHS: &str = "WIDTHS";
     /// By [`crate::OpenedFile`]: [`crate::Names`].

@@ -6,14 +6,14 @@ use aya_ebpf::{
 };
 use profiler_ebpf::{
     Counted, FirstSight, MAX_TUPLES, MAX_TUPLES_A_CALL, Masks, NAME_PART, NAMES, Names, OpenedFile, Seen,
-    Tuple, file, group,
+    Tuple, Usual, file, group,
 };
 
 use crate::{
     count,
     file::File,
     kernel::{Registers, Task},
-    maps::{FILES, MASKS, TARGETS, TUPLES, add, add_small, is_capturing, is_fleet},
+    maps::{FILES, MASKS, TARGETS, TUPLES, USUAL, add, add_small, is_capturing, is_fleet},
 };
 
 /// `-EEXIST`: another CPU was first.
@@ -28,14 +28,17 @@ pub(crate) struct Made {
     pub counted: Counted,
     /// The bit of its phase.
     pub phase: u32,
-    /// Whether it was entered; otherwise a filter answered it.
-    pub entered: bool,
 }
 
-/// Keeps the call's arguments, if they are asked for. Where the call opens a path that is to be kept at its end:
-/// the path's address; else 0.
+/// Keeps the arguments of a call that was entered, if they are asked for. Where the call opens a path that is to be
+/// kept at its end: the path's address; else 0.
 #[inline(always)]
-pub(crate) fn keep(made: &Made, registers: Registers) -> u64 {
+pub(crate) fn keep_entered(made: &Made, registers: Registers) -> u64 {
+    keep::<true>(made, registers)
+}
+
+#[inline(always)]
+fn keep<const ENTERED: bool>(made: &Made, registers: Registers) -> u64 {
     if !is_capturing() {
         return 0;
     }
@@ -48,7 +51,7 @@ pub(crate) fn keep(made: &Made, registers: Registers) -> u64 {
     let mut all = [0, a, b, c, d, e, f, 0];
     let path = if masks.kept & Masks::PATH != 0 { at(&all, masks.path) } else { 0 };
     if masks.kept & Masks::ARGUMENTS != 0 {
-        tuple(made, masks, &mut all);
+        tuple::<ENTERED>(made, masks, &mut all);
     }
     path
 }
@@ -57,7 +60,7 @@ pub(crate) fn keep(made: &Made, registers: Registers) -> u64 {
 /// are 512 bytes.
 #[inline(never)]
 pub(crate) fn keep_refused(made: &Made, registers: Registers) {
-    keep(made, registers);
+    keep::<false>(made, registers);
 }
 
 /// The argument of a place; 0 for the place 0.
@@ -68,7 +71,7 @@ fn at(all: &[u64; 8], place: u32) -> u64 {
 }
 
 #[inline(always)]
-fn tuple(made: &Made, masks: &Masks, all: &mut [u64; 8]) {
+fn tuple<const ENTERED: bool>(made: &Made, masks: &Masks, all: &mut [u64; 8]) {
     let mut tuple = Tuple { counted: made.counted, facts: 0, arguments: [0; 6], file: 0 };
     let mut opened = 0;
     if masks.pointer == 0 || field(masks, all) {
@@ -87,9 +90,52 @@ fn tuple(made: &Made, masks: &Masks, all: &mut [u64; 8]) {
     } else {
         tuple.facts = Tuple::UNREAD;
     }
-    if seen(&tuple, made.phase, made.entered) && opened != 0 {
+    let usual = if ENTERED { usual(masks.place) } else { None };
+    // SAFETY: this CPU's place, which no other CPU writes; a program that is preempted by itself is not run.
+    unsafe {
+        if let Some(usual) = usual
+            && (*usual).phases & made.phase != 0
+            && is_same(&(*usual).tuple, &tuple)
+        {
+            (*usual).calls += 1;
+            return;
+        }
+    }
+    let kept = seen(&tuple, made.phase, ENTERED);
+    if kept == Kept::First && opened != 0 {
         name(tuple.facts >> Tuple::KIND, tuple.file, opened);
     }
+    // SAFETY: as above.
+    unsafe {
+        if let Some(usual) = usual
+            && kept != Kept::No
+        {
+            if (*usual).phases == 0 {
+                (*usual).tuple = tuple;
+                (*usual).phases = made.phase;
+            } else if is_same(&(*usual).tuple, &tuple) {
+                (*usual).phases |= made.phase;
+            }
+        }
+    }
+}
+
+/// Where this CPU counts what a call is usually made with. None for a call without a place, and where there are many
+/// targets.
+#[inline(always)]
+fn usual(place: u32) -> Option<*mut Usual> {
+    if place == 0 || is_fleet() { None } else { USUAL.get_ptr_mut(place) }
+}
+
+/// Whether two tuples of one call are the same.
+#[inline(always)]
+fn is_same(one: &Tuple, other: &Tuple) -> bool {
+    // No branches: each would double the ways that the verifier goes.
+    let [a, b, c, d, e, f] = one.arguments;
+    let [k, l, m, n, o, p] = other.arguments;
+    let arguments = (a ^ k) | (b ^ l) | (c ^ m) | (d ^ n) | (e ^ o) | (f ^ p);
+    let facts = (one.facts ^ other.facts) | (one.counted.group ^ other.counted.group);
+    arguments | (one.file ^ other.file) | u64::from(facts) == 0
 }
 
 /// Which arguments have an upper half that is not zero, a bit for each.
@@ -124,14 +170,25 @@ fn field(masks: &Masks, all: &mut [u64; 8]) -> bool {
     true
 }
 
-/// Counts a tuple. True if it is the first like it.
+/// Whether a tuple is kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    /// There is no room for it.
+    No,
+    /// As one that was there.
+    Known,
+    /// As the first like it.
+    First,
+}
+
+/// Counts a tuple.
 #[inline(never)]
-fn seen(tuple: &Tuple, phase: u32, entered: bool) -> bool {
+fn seen(tuple: &Tuple, phase: u32, entered: bool) -> Kept {
     let known = match TUPLES.get_ptr_mut(tuple) {
         Some(known) => known,
         None => match first(tuple, phase, entered) {
             Ok(known) => known,
-            Err(is_kept) => return is_kept,
+            Err(kept) => return kept,
         },
     };
     // SAFETY: an entry is removed only when no program can be at it. A bit that is lost is set by the next call.
@@ -141,13 +198,13 @@ fn seen(tuple: &Tuple, phase: u32, entered: bool) -> bool {
             (*known).first.phases |= phase;
         }
     }
-    false
+    Kept::Known
 }
 
 /// Keeps a tuple that was not there: another CPU's, if that was faster; else says whether it is kept.
 #[inline(always)]
-fn first(tuple: &Tuple, phase: u32, entered: bool) -> Result<*mut Seen, bool> {
-    let width = count::tuples(tuple.counted).ok_or(false)?;
+fn first(tuple: &Tuple, phase: u32, entered: bool) -> Result<*mut Seen, Kept> {
+    let width = count::tuples(tuple.counted).ok_or(Kept::No)?;
     // SAFETY: words of ours, to which others add atomically.
     unsafe {
         // Structs that could not be read are always counted: they are one tuple.
@@ -164,16 +221,16 @@ fn first(tuple: &Tuple, phase: u32, entered: bool) -> Result<*mut Seen, bool> {
                             add_small(of_target);
                         }
                     }
-                    return Err(true);
+                    return Err(Kept::First);
                 }
-                Err(EXISTS) => return TUPLES.get_ptr_mut(tuple).ok_or(false),
+                Err(EXISTS) => return TUPLES.get_ptr_mut(tuple).ok_or(Kept::No),
                 Err(_) => {}
             }
         }
         // Says that not all are kept. How many calls are not, is what the tuples lack of the call's own count.
         *width = MAX_TUPLES_A_CALL + 1;
     }
-    Err(false)
+    Err(Kept::No)
 }
 
 /// How many tuples are kept of the tuple's target, where there are many.

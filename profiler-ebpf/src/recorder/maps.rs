@@ -17,8 +17,8 @@ use aya_ebpf::{
 };
 use profiler_ebpf::{
     Cell, Counted, Ending, FirstSight, MAX_CGROUPS, MAX_ENDINGS, MAX_FILES, MAX_OPENED, MAX_RARE, MAX_TUPLES,
-    Masks, Member, NAME_LENGTH, Names, Opened, OpenedFile, ROWS, Refused, SLOT_COUNT, Seen, Shared,
-    SharedCell, Tally, Target, TaskState, Tuple, group,
+    Masks, Member, NAME_LENGTH, Names, Opened, OpenedFile, PLACES, ROWS, Refused, SLOT_COUNT, Seen, Shared,
+    SharedCell, Tally, Target, TaskState, Tuple, Usual, group,
 };
 
 use crate::kernel::{KERNEL, Task, told};
@@ -50,6 +50,9 @@ pub(crate) static MASKS: Array<Masks, { ROWS as usize }> = Array::new();
 
 #[btf_map]
 pub(crate) static TUPLES: HashMap<Tuple, Seen, { MAX_TUPLES as usize }> = HashMap::new();
+
+#[btf_map]
+pub(crate) static USUAL: PerCpuArray<Usual, { PLACES as usize }> = PerCpuArray::new();
 
 #[btf_map]
 pub(crate) static WIDTHS: Array<u32, { ROWS as usize }> = Array::new();

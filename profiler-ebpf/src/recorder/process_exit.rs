@@ -52,6 +52,6 @@ fn killed_by_filter(task: Task, state: &TaskState) {
     let registers = Registers(unsafe { bpf_task_pt_regs(task.as_ptr().cast()) } as *const c_void);
     let counted = Counted { call: task.call(registers.number()), group: state.group };
     if count::refused(&counted, Ending::REFUSED_BY_SIGNAL, phase, registers) {
-        capture::keep_refused(&Made { task, counted, phase, entered: false }, registers);
+        capture::keep_refused(&Made { task, counted, phase }, registers);
     }
 }

@@ -34,6 +34,6 @@ fn sys_enter(context: BtfTracePointContext) -> i32 {
         return 0;
     }
     state.abi = call.abi;
-    state.path = capture::keep(&Made { task: current, counted, phase, entered: true }, registers);
+    state.path = capture::keep_entered(&Made { task: current, counted, phase }, registers);
     0
 }

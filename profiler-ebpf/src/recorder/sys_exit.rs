@@ -73,7 +73,7 @@ fn unpaired(task: Task, state: &mut TaskState, phase: u32, registers: Registers,
     stage::advance(task, state, call, registers);
     let counted = Counted { call, group: state.group };
     if count::refused(&counted, kind, phase, registers) {
-        capture::keep_refused(&Made { task, counted, phase, entered: false }, registers);
+        capture::keep_refused(&Made { task, counted, phase }, registers);
     }
 }
 

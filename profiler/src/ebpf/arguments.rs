@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use profiler_ebpf::{Call, FirstSight, Masks, ROWS, Seen, Tuple, maps};
+use profiler_ebpf::{Call, FirstSight, Masks, PLACES, ROWS, Seen, Tuple, Usual, maps};
 use trace::{Abi, Arguments, Values};
 
 use super::{
@@ -42,9 +42,12 @@ impl Keeping {
     /// Tells the kernel side.
     pub(super) fn tell(&self, tables: &mut Tables) -> Result<(), EbpfError> {
         let mut rows: BTreeMap<u32, Masks> = BTreeMap::new();
+        // What has no place is counted with the tuples alone.
+        let mut places = 1..PLACES;
         for (call, kept) in &self.calls {
             if let Some(row) = call.row() {
-                rows.insert(row, masks(kept));
+                let place = places.next().unwrap_or_default();
+                rows.insert(row, Masks { place, ..masks(kept) });
             }
         }
         if self.opens {
@@ -112,6 +115,14 @@ impl Tuples {
     /// Adds one.
     pub(super) fn add(&mut self, tuple: &Tuple, seen: &Seen) {
         self.sum((tuple.facts, tuple.arguments, tuple.file), seen);
+    }
+
+    /// Adds calls with a tuple that is there.
+    pub(super) fn add_usual(&mut self, usual: &Usual) {
+        let Usual { tuple, calls, .. } = usual;
+        if let Some(seen) = self.seen.get_mut(&(tuple.facts, tuple.arguments, tuple.file)) {
+            seen.calls = seen.calls.saturating_add(*calls);
+        }
     }
 
     /// Adds what another one has.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use profiler_ebpf::{
-    Call, Cell, Ending, FirstSight, MAX_TUPLES_A_CALL, ROWS, Seen, SharedCell, Tally, Tuple, maps,
+    Call, Cell, Ending, FirstSight, MAX_TUPLES_A_CALL, PLACES, ROWS, Seen, SharedCell, Tally, Tuple, maps,
 };
 use trace::{Abi, Errno, Losses, Outcome, PhaseName, Row};
 
@@ -78,6 +78,13 @@ impl Counts {
         for entry in tables.tuples.iter() {
             let (Plain(tuple), Plain(seen)) = entry.map_err(failed(maps::TUPLES))?;
             counts.add_tuple(&tuple, &seen);
+        }
+        for place in 1..PLACES {
+            for Plain(usual) in tables.usual.get(&place, 0).map_err(failed(maps::USUAL))?.iter() {
+                if usual.calls > 0 {
+                    counts.calls.entry(usual.tuple.counted.call).or_default().tuples.add_usual(usual);
+                }
+            }
         }
         Ok(counts)
     }

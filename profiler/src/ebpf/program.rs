@@ -86,9 +86,10 @@ impl Walk {
 }
 
 /// Maps that are of another size for many targets than for one.
-const FLEET_SIZES: [(&str, u32); 15] = [
+const FLEET_SIZES: [(&str, u32); 16] = [
     // Counted per CPU for one target only.
     (maps::CELLS, 1),
+    (maps::USUAL, 1),
     // Counted in the cells.
     (maps::WIDTHS, 1),
     (maps::RARE, FLEET_RARE),

@@ -6,7 +6,7 @@ use aya::{
 };
 use profiler_ebpf::{
     Cell, Counted, Ending, FirstSight, Masks, Member, NAME_LENGTH, Names, Opened, OpenedFile, Refused, Seen,
-    Shared, Tally, Target, Tuple, maps,
+    Shared, Tally, Target, Tuple, Usual, maps,
 };
 
 use super::EbpfError;
@@ -24,7 +24,7 @@ macro_rules! plain {
 }
 plain!(
     Cell, Counted, Ending, FirstSight, Masks, Member, Names, Opened, OpenedFile, Refused, Seen, Shared,
-    Tally, Target, Tuple
+    Tally, Target, Tuple, Usual
 );
 
 /// The maps of the program.
@@ -39,6 +39,7 @@ pub(super) struct Tables {
     pub(super) tally: Array<MapData, Plain<Tally>>,
     pub(super) masks: Array<MapData, Plain<Masks>>,
     pub(super) tuples: HashMap<MapData, Plain<Tuple>, Plain<Seen>>,
+    pub(super) usual: PerCpuArray<MapData, Plain<Usual>>,
     pub(super) widths: Array<MapData, u32>,
     pub(super) files: HashMap<MapData, Plain<OpenedFile>, Plain<Names>>,
     pub(super) opened: HashMap<MapData, Plain<Opened>, Plain<Seen>>,
@@ -60,6 +61,7 @@ impl Tables {
             tally: take(ebpf, maps::TALLY)?,
             masks: take(ebpf, maps::MASKS)?,
             tuples: take(ebpf, maps::TUPLES)?,
+            usual: take(ebpf, maps::USUAL)?,
             widths: take(ebpf, maps::WIDTHS)?,
             files: take(ebpf, maps::FILES)?,
             opened: take(ebpf, maps::OPENED)?,
