@@ -41,7 +41,8 @@ pub const OTHERS: &[Hostile] = &[
     call("pkey_mprotect", libc::SYS_pkey_mprotect, |n| [1, 1, n, NONE, 0, 0]),
     // Always CLONE_THREAD, never CLONE_SIGHAND.
     call("clone", libc::SYS_clone, |n| [0x1_0000 | n & 0x7ff | n >> 11 << 25, 0, 0, 0, 0, 0]),
-    call("unshare", libc::SYS_unshare, |n| [(n + 1) << 40, 0, 0, 0, 0, 0]),
+    // Always CLONE_PTRACE, which unshare refuses.
+    call("unshare", libc::SYS_unshare, |n| [n & 0x1fff | 0x2000 | n >> 13 << 14, 0, 0, 0, 0, 0]),
     call("setns", libc::SYS_setns, |n| [NONE, n, 0, 0, 0, 0]),
     call("prctl", libc::SYS_prctl, |n| [n + 0x1000_0000, 0, 0, 0, 0, 0]),
     call("arch_prctl", libc::SYS_arch_prctl, |n| [n + 0x1_0000, 0, 0, 0, 0, 0]),
