@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     os::fd::{AsFd, OwnedFd},
+    time::Duration,
 };
 
 use aya::{
@@ -238,12 +239,14 @@ impl Programs {
 /// Loads a program again when a signal came meanwhile: the kernel's verifier gives up with EAGAIN then.
 /// <https://github.com/torvalds/linux/blob/v6.18/kernel/bpf/verifier.c>
 fn again(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+    // A busy machine's signals come in rows: half a second is time enough for them to end.
     let mut result = load();
-    for _ in 0..10 {
+    for _ in 0..100 {
         match &result {
             Err(ProgramError::LoadError { io_error, .. })
                 if io_error.raw_os_error() == Some(libc::EAGAIN) =>
             {
+                std::thread::sleep(Duration::from_millis(5));
                 result = load();
             }
             _ => break,
