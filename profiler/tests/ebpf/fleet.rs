@@ -239,6 +239,14 @@ fn a_target_ends_while_its_tasks_live_and_its_place_is_used_again() {
     let rows = fleet.rows(first).unwrap();
     let seen = rows.iter().find(|(_, row)| row.name == "getuid").unwrap();
     assert_eq!((seen.0, seen.1.calls), (Class::Workload, 1));
+    // It reports before it waits.
+    let is_waiting = || fleet.rows(first).unwrap().iter().any(|(_, row)| row.name == "read");
+    for _ in 0..1000 {
+        if is_waiting() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
     let taken = fleet.take(&[first]).unwrap();
     let recorded = check(&taken);
     let row = recorded.row(libc::SYS_getuid);
