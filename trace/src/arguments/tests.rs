@@ -1,3 +1,5 @@
+//! Reading, adding up and merging of arguments.
+
 use proptest::prelude::*;
 
 use super::*;
