@@ -1,0 +1,72 @@
+//! The command line of `seccomp-learn`. A library for two callers: the program, and the fuzz targets of what it reads.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod containers;
+mod decisions;
+mod doctor;
+mod exit;
+mod expected;
+mod folder;
+mod format;
+mod input;
+mod install;
+mod learn;
+mod output;
+mod record;
+mod recorded;
+mod report;
+mod runtime_base;
+mod session;
+mod synth;
+mod synthesis;
+mod terminal;
+mod test;
+mod trial;
+mod uninstall;
+mod watch;
+
+/// Learns the smallest seccomp profile that still runs a workload, and proves it
+#[derive(Parser, Debug)]
+#[command(name = "seccomp-learn", version, after_help = exit::HELP, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    Learn(learn::Options),
+    Record(record::Options),
+    Synth(synth::Options),
+    Test(test::Options),
+    Watch(watch::Options),
+    RuntimeBase(runtime_base::Options),
+    Install(install::Options),
+    Uninstall(uninstall::Options),
+    Doctor(doctor::Options),
+}
+
+/// Runs the program: one subcommand, one file.
+#[must_use]
+pub fn main() -> ExitCode {
+    let filter = tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false);
+    filter.with_max_level(tracing::Level::WARN).init();
+    let result = match Cli::parse().verb {
+        Verb::Learn(options) => learn::run(options),
+        Verb::Record(options) => record::run(options),
+        Verb::Synth(options) => synth::run(options),
+        Verb::Test(options) => test::run(options),
+        Verb::Watch(options) => watch::run(options),
+        Verb::RuntimeBase(options) => runtime_base::run(&options),
+        Verb::Install(options) => install::run(options),
+        Verb::Uninstall(options) => uninstall::run(options),
+        Verb::Doctor(options) => doctor::run(options),
+    };
+    result.unwrap_or_else(|error| {
+        terminal::say(format!("error: {error:#}"));
+        exit::code(exit::FAILED)
+    })
+}
