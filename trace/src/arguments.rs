@@ -161,7 +161,7 @@ impl Arguments {
         self
     }
 
-    fn narrowed_to(&self, kept: &[Kept]) -> Vec<Values> {
+    pub(crate) fn narrowed_to(&self, kept: &[Kept]) -> Vec<Values> {
         if self.kept == kept {
             return self.values.clone();
         }
@@ -244,7 +244,7 @@ fn added(values: impl IntoIterator<Item = Values>, runs: fn(u64, u64) -> u64) ->
 
 impl Values {
     /// By what values are told apart.
-    fn key(&self) -> (&[u64], &BTreeSet<String>, Option<FileKey<'_>>) {
+    pub(crate) fn key(&self) -> (&[u64], &BTreeSet<String>, Option<FileKey<'_>>) {
         (&self.arguments, &self.upper, self.file.as_ref().map(File::key))
     }
 
@@ -270,7 +270,7 @@ impl Kept {
     }
 
     /// What both kept of this argument; none where that is nothing.
-    fn within(&self, others: &[Self]) -> Option<Self> {
+    pub(crate) fn within(&self, others: &[Self]) -> Option<Self> {
         let other = others.iter().find(|other| self.is_same(other))?;
         let mask = self.mask & other.mask;
         (mask != 0).then(|| Self { mask, ..self.clone() })

@@ -1,6 +1,6 @@
 //! Content digests, written `sha256:` and 64 hexadecimal digits.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{borrow::Cow, fmt, io::BufWriter, str::FromStr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -15,6 +15,14 @@ impl Digest {
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
+    }
+
+    /// The digest of a value's compact JSON.
+    pub(crate) fn of_json(value: &impl Serialize) -> Result<Self, serde_json::Error> {
+        let mut hasher = BufWriter::new(Sha256::new());
+        serde_json::to_writer(&mut hasher, value)?;
+        let hasher = hasher.into_inner().map_err(|error| serde_json::Error::io(error.into_error()))?;
+        Ok(Self(hasher.finalize().into()))
     }
 }
 

@@ -2,7 +2,7 @@
 //! names the culprit.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{Read, Write},
 };
 
@@ -31,7 +31,7 @@ pub enum ReadError {
     },
     /// It is no JSON, or JSON that is no trace.
     #[error("not a trace: {0}")]
-    Malformed(#[source] serde_json::Error),
+    Malformed(serde_json::Error),
     /// Written by a newer tool.
     #[error("trace format `{found}` is newer than {FORMAT_MAJOR}.{FORMAT_MINOR}; use a newer seccomp-learn")]
     Newer {
@@ -118,7 +118,8 @@ impl Trace {
             return Err(ReadError::Empty);
         }
         check_version(&bytes)?;
-        let trace: Self = serde_json::from_slice(&bytes).map_err(malformed)?;
+        let mut trace: Self = serde_json::from_slice(&bytes).map_err(malformed)?;
+        drop(bytes);
         let expected = trace.digest;
         let actual = trace.content_digest().map_err(ReadError::Malformed)?;
         if expected != Some(actual) {
@@ -138,15 +139,55 @@ impl Trace {
         Ok(trace)
     }
 
+    /// The digests of the single runs in a trace, without reading the rest: what it says of itself, unchecked. For
+    /// [`crate::Merger`], which checks it when the trace is added.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn runs_in(mut reader: impl Read) -> Result<BTreeSet<Digest>, ReadError> {
+        #[derive(Deserialize)]
+        struct Own {
+            digest: Digest,
+        }
+        #[derive(Deserialize)]
+        struct Header {
+            digest: Option<Digest>,
+            #[serde(default)]
+            merged: Vec<Own>,
+        }
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes)?;
+        let own = match check_version(&bytes).and_then(|()| serde_json::from_slice(&bytes).map_err(malformed))
+        {
+            Ok(Header { digest: Some(digest), merged }) => {
+                if merged.is_empty() {
+                    vec![Own { digest }]
+                } else {
+                    merged
+                }
+            }
+            // The reader of all says what is wrong.
+            _ => return Self::read(bytes.as_slice()).map(|trace| trace.run_digests()),
+        };
+        Ok(own.into_iter().map(|own| own.digest).collect())
+    }
+
     /// Writes the trace with its digest, pretty-printed, with a final newline.
     ///
     /// # Errors
     /// See [`WriteError`].
-    pub fn write(&self, mut writer: impl Write) -> Result<(), WriteError> {
-        let mut sealed = self.clone();
-        sealed.seal()?;
+    pub fn write(&self, writer: impl Write) -> Result<(), WriteError> {
+        self.clone().seal_and_write(writer)
+    }
+
+    /// The same without a copy in memory.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub fn seal_and_write(&mut self, mut writer: impl Write) -> Result<(), WriteError> {
+        self.seal()?;
         let mut serializer = serde_json::Serializer::with_formatter(&mut writer, Lines::default());
-        sealed.serialize(&mut serializer)?;
+        self.serialize(&mut serializer)?;
         writer.write_all(b"\n")?;
         writer.flush()?;
         Ok(())
@@ -167,10 +208,11 @@ impl Trace {
     }
 
     /// The digest of everything but the digest itself.
-    fn content_digest(&self) -> Result<Digest, serde_json::Error> {
-        let mut content = self.clone();
-        content.digest = None;
-        serde_json::to_vec(&content).map(|bytes| Digest::of(&bytes))
+    fn content_digest(&mut self) -> Result<Digest, serde_json::Error> {
+        let own = self.digest.take();
+        let digest = Digest::of_json(self);
+        self.digest = own;
+        digest
     }
 
     /// The laws of the format that the types do not say.
@@ -229,7 +271,7 @@ impl Trace {
     }
 
     /// Every list of rows, with where it stands.
-    fn sections(&self) -> Vec<(&'static str, &[Row])> {
+    pub(crate) fn sections(&self) -> Vec<(&'static str, &[Row])> {
         let mut sections = Vec::with_capacity(4);
         if let Some(runtime) = &self.runtime {
             sections.push(("runtime.setup", runtime.setup.as_slice()));

@@ -7,6 +7,7 @@
 mod abi;
 mod arguments;
 mod container;
+mod difference;
 mod digest;
 mod hex;
 mod io;
@@ -22,9 +23,10 @@ mod values;
 pub use abi::{Abi, SyscallName, UnknownAbi};
 pub use arguments::{Arguments, File, FileKind, Kept, Open, Values};
 pub use container::{Attached, Container, ContainerKind, ExecCalls, FilterMoment, Pod, RuntimeCalls};
+pub use difference::{CallDifference, Difference, Turn, difference};
 pub use digest::Digest;
 pub use io::{ReadError, WriteError};
-pub use merge::{MergeError, merge};
+pub use merge::{MergeError, Merger, merge};
 pub use model::{
     Backend, FORMAT_MAJOR, FORMAT_MINOR, FirstSight, GpuDriver, Losses, Phase, PhaseName, Recorder, Row, Run,
     Startup, Target, TargetKind, Trace,

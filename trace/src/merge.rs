@@ -16,6 +16,9 @@ pub enum MergeError {
         "two of the traces share run `{0}` but neither contains the other; merge the traces of the single runs instead"
     )]
     Overlap(Digest),
+    /// An input is not the one that was announced in its place.
+    #[error("the trace changed while it was read; try again")]
+    Changed,
     /// An input breaks a law of the format.
     #[error(transparent)]
     Inconsistent(#[from] WriteError),
@@ -26,50 +29,121 @@ pub enum MergeError {
 /// # Errors
 /// See [`MergeError`].
 pub fn merge(traces: impl IntoIterator<Item = Trace>) -> Result<Trace, MergeError> {
-    let mut inputs = Vec::new();
+    let mut sealed = Vec::new();
     for mut trace in traces {
-        let digest = trace.seal()?;
-        let runs: BTreeMap<Digest, Run> = if trace.merged.is_empty() {
-            let run = Run { digest, recorder: trace.recorder.clone(), target: trace.target.clone() };
-            BTreeMap::from([(digest, run)])
-        } else {
-            trace.merged.iter().map(|run| (run.digest, run.clone())).collect()
-        };
-        inputs.push((runs, trace));
+        trace.seal()?;
+        sealed.push(trace);
     }
-    // The largest first, so that what is contained in another meets its container.
-    inputs.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.keys().cmp(b.keys())));
-    let mut seen: BTreeSet<Digest> = BTreeSet::new();
-    let mut kept: Vec<(BTreeMap<Digest, Run>, Trace)> = Vec::new();
-    for (runs, trace) in inputs {
-        if kept.iter().any(|(other, _)| runs.keys().all(|digest| other.contains_key(digest))) {
-            continue;
+    let mut merger = Merger::of(sealed.iter().map(Trace::run_digests))?;
+    for trace in sealed {
+        merger.add(trace)?;
+    }
+    merger.finish()
+}
+
+/// Merges traces of which only one at a time is in memory: first the runs of all are announced
+/// ([`Trace::runs_in`]), then each trace is added, in the same order.
+#[derive(Debug)]
+pub struct Merger {
+    /// For each input that is still to come its runs, and whether it adds something; the next one last.
+    announced: Vec<(BTreeSet<Digest>, bool)>,
+    /// What was added so far.
+    result: Option<Trace>,
+    runs: BTreeMap<Digest, Run>,
+}
+
+impl Merger {
+    /// Takes the runs of all inputs, in the order in which these will be added.
+    ///
+    /// # Errors
+    /// [`MergeError::Nothing`] or [`MergeError::Overlap`].
+    pub fn of(inputs: impl IntoIterator<Item = BTreeSet<Digest>>) -> Result<Self, MergeError> {
+        let mut announced: Vec<(BTreeSet<Digest>, bool)> =
+            inputs.into_iter().map(|runs| (runs, false)).collect();
+        if announced.is_empty() {
+            return Err(MergeError::Nothing);
         }
-        if let Some(shared) = runs.keys().find(|digest| seen.contains(digest)) {
-            return Err(MergeError::Overlap(*shared));
+        // The largest first, so that what is contained in another meets its container.
+        let mut order: Vec<&mut (BTreeSet<Digest>, bool)> = announced.iter_mut().collect();
+        order.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        let mut owners: BTreeMap<Digest, usize> = BTreeMap::new();
+        for (place, (runs, adds)) in order.into_iter().enumerate() {
+            let mut known = runs.iter().map(|run| owners.get(run).copied());
+            let first = known.next().flatten();
+            if known.any(|owner| owner != first) {
+                let shared = runs.iter().find(|run| owners.contains_key(*run)).or_else(|| runs.first());
+                return Err(shared.map_or(MergeError::Nothing, |shared| MergeError::Overlap(*shared)));
+            }
+            if first.is_none() {
+                owners.extend(runs.iter().map(|run| (*run, place)));
+                *adds = true;
+            }
         }
-        seen.extend(runs.keys());
-        kept.push((runs, trace));
+        announced.reverse();
+        Ok(Self { announced, result: None, runs: BTreeMap::new() })
     }
 
-    let mut kept = kept.into_iter();
-    let Some((mut runs, mut result)) = kept.next() else { return Err(MergeError::Nothing) };
-    for (more, trace) in kept {
-        runs.extend(more);
-        absorb(&mut result, trace);
-    }
-    if runs.len() > 1 {
-        // The tool that merges writes the format it knows.
-        result.version = format!("{FORMAT_MAJOR}.{FORMAT_MINOR}");
-        result.runs = runs.len() as u64;
-        result.merged = runs.into_values().collect();
-        if let Some(first) = result.merged.first() {
-            result.recorder = first.recorder.clone();
-            result.target = first.target.clone();
+    /// Adds the next trace, sealed or read.
+    ///
+    /// # Errors
+    /// [`MergeError::Changed`]: it is not the one that was announced.
+    pub fn add(&mut self, trace: Trace) -> Result<(), MergeError> {
+        let (runs, adds) = self.announced.pop().ok_or(MergeError::Changed)?;
+        if runs != trace.run_digests() {
+            return Err(MergeError::Changed);
         }
+        if !adds {
+            return Ok(());
+        }
+        if let (true, Some(digest)) = (trace.merged.is_empty(), trace.digest) {
+            let run = Run { digest, recorder: trace.recorder.clone(), target: trace.target.clone() };
+            self.runs.insert(digest, run);
+        }
+        match &mut self.result {
+            None => {
+                self.runs.extend(trace.merged.iter().map(|run| (run.digest, run.clone())));
+                self.result = Some(trace);
+            }
+            Some(result) => {
+                let mut trace = trace;
+                self.runs.extend(std::mem::take(&mut trace.merged).into_iter().map(|run| (run.digest, run)));
+                absorb(result, trace);
+            }
+        }
+        Ok(())
     }
-    result.seal()?;
-    Ok(result)
+
+    /// The union, once all were added.
+    ///
+    /// # Errors
+    /// [`MergeError::Changed`]: one is missing. [`MergeError::Inconsistent`]: the union breaks a law of the format.
+    pub fn finish(self) -> Result<Trace, MergeError> {
+        let Self { announced, result, runs } = self;
+        let Some(mut result) = result.filter(|_| announced.is_empty()) else {
+            return Err(MergeError::Changed);
+        };
+        if runs.len() > 1 {
+            // The tool that merges writes the format it knows.
+            result.version = format!("{FORMAT_MAJOR}.{FORMAT_MINOR}");
+            result.runs = runs.len() as u64;
+            result.merged = runs.into_values().collect();
+            if let Some(first) = result.merged.first() {
+                result.recorder = first.recorder.clone();
+                result.target = first.target.clone();
+            }
+        }
+        result.seal()?;
+        Ok(result)
+    }
+}
+
+impl Trace {
+    /// The digests of the single runs in it: its own, if it is the trace of one.
+    #[must_use]
+    pub fn run_digests(&self) -> BTreeSet<Digest> {
+        let own = self.digest.filter(|_| self.merged.is_empty());
+        self.merged.iter().map(|run| run.digest).chain(own).collect()
+    }
 }
 
 fn absorb(into: &mut Trace, from: Trace) {
@@ -263,6 +337,46 @@ mod tests {
         assert_eq!(merge([ab.clone(), b]).unwrap(), ab);
         assert!(matches!(merge([ab, bc]), Err(MergeError::Overlap(_))));
         assert!(matches!(merge([]), Err(MergeError::Nothing)));
+    }
+
+    /// As streams, one after the other, in any order; of inputs that change in between nothing is made.
+    #[test]
+    fn one_trace_at_a_time_gives_the_same_and_a_changed_one_is_noticed() {
+        let inputs = [39, 41, 57].map(|number| trace(vec![row(number, 1)]));
+        let pair = merge(inputs[..2].to_vec()).unwrap();
+        let all = [inputs[2].clone(), inputs[0].clone(), pair, inputs[1].clone()].map(|input| bytes(&input));
+        let runs = |texts: &[Vec<u8>]| -> Vec<_> {
+            texts.iter().map(|text| Trace::runs_in(text.as_slice()).unwrap()).collect()
+        };
+        let read = |text: &[u8]| Trace::read(text).unwrap();
+        let mut merger = Merger::of(runs(&all)).unwrap();
+        for text in &all {
+            merger.add(read(text)).unwrap();
+        }
+        assert_eq!(bytes(&merger.finish().unwrap()), bytes(&merge(inputs).unwrap()));
+        let changed = |result: Result<(), MergeError>| assert!(matches!(result, Err(MergeError::Changed)));
+        let mut merger = Merger::of(runs(&all)).unwrap();
+        changed(merger.add(read(&all[1])));
+        let mut merger = Merger::of(runs(&all[..1])).unwrap();
+        merger.add(read(&all[0])).unwrap();
+        changed(merger.add(read(&all[0])));
+        let merger = Merger::of(runs(&all)).unwrap();
+        assert!(matches!(merger.finish(), Err(MergeError::Changed)));
+        assert!(matches!(Merger::of([]), Err(MergeError::Nothing)));
+    }
+
+    #[test]
+    fn what_an_unread_trace_says_of_its_runs() {
+        let text = bytes(&trace(vec![row(39, 1)]));
+        let text = String::from_utf8(text).unwrap();
+        let error = |text: &str| Trace::runs_in(text.as_bytes()).unwrap_err().to_string();
+        assert!(error("").contains("empty"));
+        assert!(error("{").contains("truncated"));
+        assert!(error(&text.replace("\"version\": \"1.", "\"version\": \"7.")).contains("newer"));
+        assert!(error(&text.replace("\"digest\"", "\"digets\"")).contains("unknown field `digets`"));
+        assert!(error(&text.replace("sha256:", "md5:")).contains("is no digest"));
+        let edited = text.replace("\"calls\": 1", "\"calls\": 2");
+        assert!(Trace::runs_in(edited.as_bytes()).is_ok() && Trace::read(edited.as_bytes()).is_err());
     }
 
     #[test]
