@@ -21,6 +21,7 @@ mod handover;
 mod keeper;
 mod launch;
 mod listener;
+pub mod oracle;
 mod program;
 mod shared;
 mod sys;
