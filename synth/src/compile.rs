@@ -123,6 +123,9 @@ pub enum CompileError {
     /// The filter could not be taken over from libseccomp.
     #[error("cannot take the compiled filter over from libseccomp")]
     Export(#[source] std::io::Error),
+    /// The kernel would not take the filter: it is too long.
+    #[error("the kernel would not take the compiled filter; write fewer conditions")]
+    Filter(#[source] crate::SimulateError),
 }
 
 /// Compiles a profile for a machine whose own ABI is `native`.

@@ -63,6 +63,26 @@ pub struct Date {
 #[error("`{0}` is no day; write it as 2026-12-31")]
 pub struct DateError(pub String);
 
+impl Date {
+    /// How many days after another one this is; negative before it.
+    #[must_use]
+    pub fn days_after(self, other: Self) -> i64 {
+        self.number() - other.number()
+    }
+
+    /// Days since the first of March of year 0 of the Gregorian calendar: the leap day is a year's last.
+    fn number(self) -> i64 {
+        let (month, day) = (i64::from(self.month), i64::from(self.day));
+        let year = i64::from(self.year) - i64::from(month < 3);
+        let month = (month + 9) % 12;
+        365 * year + year.div_euclid(4) - year.div_euclid(100)
+            + year.div_euclid(400)
+            + (153 * month + 2) / 5
+            + day
+            - 1
+    }
+}
+
 impl FromStr for Date {
     type Err = DateError;
 
@@ -142,6 +162,16 @@ mod tests {
             assert!(bad.parse::<Date>().is_err(), "{bad}");
         }
         let day = |text: &str| text.parse::<Date>().unwrap();
+        for (later, earlier, days) in [
+            ("2026-01-01", "2025-12-31", 1),
+            ("2024-03-01", "2024-02-28", 2),
+            ("2100-03-01", "2100-02-28", 1),
+            ("2000-03-01", "1970-01-01", 11_017),
+            ("2026-11-22", "2026-11-22", 0),
+        ] {
+            assert_eq!(day(later).days_after(day(earlier)), days, "{later} {earlier}");
+            assert_eq!(day(earlier).days_after(day(later)), -days);
+        }
         assert!(day("2025-12-31") < day("2026-01-01") && day("2026-01-31") < day("2026-02-01"));
     }
 }

@@ -14,11 +14,11 @@ use crate::{
 };
 
 /// The version of this format, `major.minor`.
-pub const EVIDENCE_VERSION: &str = "1.2";
+pub const EVIDENCE_VERSION: &str = "1.3";
 
 /// The versions that are read: 1.1 added exec sessions and the runtime's calls as they were seen, 1.2 arguments,
-/// GPU drivers and decisions.
-const READABLE: [&str; 3] = ["1.0", "1.1", EVIDENCE_VERSION];
+/// GPU drivers and decisions, 1.3 its digest.
+const READABLE: [&str; 4] = ["1.0", "1.1", "1.2", EVIDENCE_VERSION];
 
 /// Why a profile is as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -26,6 +26,9 @@ const READABLE: [&str; 3] = ["1.0", "1.1", EVIDENCE_VERSION];
 pub struct Evidence {
     /// Format version, `major.minor`.
     pub version: String,
+    /// SHA-256 over the JSON of all other fields; it is how an edited sidecar is told. Since 1.3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
     /// Name and version of the tool that made the profile.
     pub tool: String,
     /// SHA-256 of the profile's JSON.
@@ -378,6 +381,23 @@ impl Evidence {
     pub fn to_json(&self) -> String {
         // Strings, numbers and ordered maps always serialize.
         serde_json::to_string_pretty(self).map(|text| text + "\n").unwrap_or_default()
+    }
+
+    /// Puts the digest of the rest into it.
+    #[must_use]
+    pub(crate) fn sealed(self) -> Self {
+        let digest = Some(self.content_digest());
+        Self { digest, ..self }
+    }
+
+    /// Whether it is as the tool wrote it; none for one that has no digest. Not whether the tool was ours.
+    #[must_use]
+    pub fn is_as_written(&self) -> Option<bool> {
+        Some(self.digest? == self.content_digest())
+    }
+
+    fn content_digest(&self) -> Digest {
+        Digest::of(Self { digest: None, ..self.clone() }.to_json().as_bytes())
     }
 
     /// Reads a sidecar.

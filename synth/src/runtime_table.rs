@@ -102,8 +102,13 @@ where
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeTableError {
     /// It is no TOML, or TOML that is no table.
-    #[error("not a runtime table")]
-    Malformed(#[source] Box<toml::de::Error>),
+    #[error("not a runtime table: line {line}: {message}")]
+    Malformed {
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        message: String,
+    },
     /// A name that no architecture has.
     #[error("unknown syscall `{0}`")]
     UnknownSyscall(String),
@@ -129,8 +134,13 @@ impl RuntimeTable {
     /// # Errors
     /// See [`RuntimeTableError`].
     pub fn read(text: &str) -> Result<Self, RuntimeTableError> {
-        let table: Self =
-            toml::from_str(text).map_err(|error| RuntimeTableError::Malformed(Box::new(error)))?;
+        let table: Self = toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            RuntimeTableError::Malformed {
+                line: before.matches('\n').count() + 1,
+                message: error.message().replace('\n', ", "),
+            }
+        })?;
         if version_of(&table.version).is_none() {
             return Err(RuntimeTableError::Version(table.version));
         }

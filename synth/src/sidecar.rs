@@ -29,6 +29,7 @@ pub(crate) fn sidecar(
     let rules = rules(&made, abis, native);
     Evidence {
         version: EVIDENCE_VERSION.to_owned(),
+        digest: None,
         tool: format!("seccomp-learn {}", env!("CARGO_PKG_VERSION")),
         profile: profile.digest(),
         workload: workload(trace, native),
@@ -38,6 +39,7 @@ pub(crate) fn sidecar(
         enosys: layout.enosys.iter().cloned().collect(),
         findings: made.findings.into_iter().collect(),
     }
+    .sealed()
 }
 
 /// The options in words; what was chosen for the ceiling and the runtime comes with it.

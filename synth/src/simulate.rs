@@ -11,10 +11,10 @@ use crate::compile::{Instruction, Program};
 pub const MAX_INSTRUCTIONS: usize = 4096;
 
 /// `BPF_MEMWORDS`, `include/uapi/linux/filter.h`.
-const MEMORY_WORDS: usize = 16;
+pub(crate) const MEMORY_WORDS: usize = 16;
 
 /// The size of `struct seccomp_data`.
-const DATA_SIZE: u32 = 64;
+pub(crate) const DATA_SIZE: u32 = 64;
 
 /// What a filter sees of a call: `struct seccomp_data`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl SeccompData {
     }
 
     /// The aligned 32-bit word at a byte offset, little-endian as on every machine supported here.
-    const fn word(&self, offset: u32) -> Option<u32> {
+    pub(crate) const fn word(&self, offset: u32) -> Option<u32> {
         const fn half(value: u64, high: bool) -> u32 {
             (if high { value >> 32 } else { value & 0xffff_ffff }) as u32
         }
@@ -175,11 +175,31 @@ pub fn execute(program: &Program, data: &SeccompData) -> Result<Execution, Simul
     if code.is_empty() || code.len() > MAX_INSTRUCTIONS {
         return Err(SimulateError::Length(code.len()));
     }
-    let (mut a, mut x) = (0u32, 0u32);
+    resume(code, data, Point::default())
+}
+
+/// A place inside a filter that was reached without the index register and the memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Point {
+    /// The next instruction.
+    pub(crate) at: usize,
+    /// The accumulator.
+    pub(crate) a: u32,
+    /// How many instructions ran before.
+    pub(crate) ran: u32,
+}
+
+/// Runs the filter over one call, from a place that the call reaches.
+pub(crate) fn resume(
+    code: &[Instruction],
+    data: &SeccompData,
+    from: Point,
+) -> Result<Execution, SimulateError> {
+    let Point { mut at, mut a, ran } = from;
+    let mut x = 0u32;
     let mut memory = [0u32; MEMORY_WORDS];
-    let mut at = 0usize;
     // Jumps only go forward, so no instruction runs twice.
-    for count in 1..=MAX_INSTRUCTIONS as u32 {
+    for count in ran.saturating_add(1)..=MAX_INSTRUCTIONS as u32 {
         let instruction = *code.get(at).ok_or(SimulateError::Unending(at))?;
         let Instruction { code: operation, jt, jf, k } = instruction;
         let wrong = SimulateError::Instruction { at, instruction };
@@ -242,42 +262,42 @@ pub fn execute(program: &Program, data: &SeccompData) -> Result<Execution, Simul
 }
 
 /// The instructions that seccomp takes: `include/uapi/linux/bpf_common.h` and `filter.h`.
-mod op {
-    pub(super) const CLASS: u16 = 0x07;
-    pub(super) const ALU: u16 = 0x04;
-    pub(super) const SOURCE_X: u16 = 0x08;
-    pub(super) const LD_IMM: u16 = 0x00;
-    pub(super) const LD_W_ABS: u16 = 0x20;
-    pub(super) const LD_MEM: u16 = 0x60;
-    pub(super) const LD_W_LEN: u16 = 0x80;
-    pub(super) const LDX_IMM: u16 = 0x01;
-    pub(super) const LDX_MEM: u16 = 0x61;
-    pub(super) const LDX_W_LEN: u16 = 0x81;
-    pub(super) const ST: u16 = 0x02;
-    pub(super) const STX: u16 = 0x03;
-    pub(super) const ADD: u16 = 0x04;
-    pub(super) const SUB: u16 = 0x14;
-    pub(super) const MUL: u16 = 0x24;
-    pub(super) const DIV: u16 = 0x34;
-    pub(super) const OR: u16 = 0x44;
-    pub(super) const AND: u16 = 0x54;
-    pub(super) const LSH: u16 = 0x64;
-    pub(super) const RSH: u16 = 0x74;
-    pub(super) const NEG: u16 = 0x84;
-    pub(super) const XOR: u16 = 0xa4;
-    pub(super) const JA: u16 = 0x05;
-    pub(super) const JEQ_K: u16 = 0x15;
-    pub(super) const JEQ_X: u16 = 0x1d;
-    pub(super) const JGT_K: u16 = 0x25;
-    pub(super) const JGT_X: u16 = 0x2d;
-    pub(super) const JGE_K: u16 = 0x35;
-    pub(super) const JGE_X: u16 = 0x3d;
-    pub(super) const JSET_K: u16 = 0x45;
-    pub(super) const JSET_X: u16 = 0x4d;
-    pub(super) const RET_K: u16 = 0x06;
-    pub(super) const RET_A: u16 = 0x16;
-    pub(super) const TAX: u16 = 0x07;
-    pub(super) const TXA: u16 = 0x87;
+pub(crate) mod op {
+    pub(crate) const CLASS: u16 = 0x07;
+    pub(crate) const ALU: u16 = 0x04;
+    pub(crate) const SOURCE_X: u16 = 0x08;
+    pub(crate) const LD_IMM: u16 = 0x00;
+    pub(crate) const LD_W_ABS: u16 = 0x20;
+    pub(crate) const LD_MEM: u16 = 0x60;
+    pub(crate) const LD_W_LEN: u16 = 0x80;
+    pub(crate) const LDX_IMM: u16 = 0x01;
+    pub(crate) const LDX_MEM: u16 = 0x61;
+    pub(crate) const LDX_W_LEN: u16 = 0x81;
+    pub(crate) const ST: u16 = 0x02;
+    pub(crate) const STX: u16 = 0x03;
+    pub(crate) const ADD: u16 = 0x04;
+    pub(crate) const SUB: u16 = 0x14;
+    pub(crate) const MUL: u16 = 0x24;
+    pub(crate) const DIV: u16 = 0x34;
+    pub(crate) const OR: u16 = 0x44;
+    pub(crate) const AND: u16 = 0x54;
+    pub(crate) const LSH: u16 = 0x64;
+    pub(crate) const RSH: u16 = 0x74;
+    pub(crate) const NEG: u16 = 0x84;
+    pub(crate) const XOR: u16 = 0xa4;
+    pub(crate) const JA: u16 = 0x05;
+    pub(crate) const JEQ_K: u16 = 0x15;
+    pub(crate) const JEQ_X: u16 = 0x1d;
+    pub(crate) const JGT_K: u16 = 0x25;
+    pub(crate) const JGT_X: u16 = 0x2d;
+    pub(crate) const JGE_K: u16 = 0x35;
+    pub(crate) const JGE_X: u16 = 0x3d;
+    pub(crate) const JSET_K: u16 = 0x45;
+    pub(crate) const JSET_X: u16 = 0x4d;
+    pub(crate) const RET_K: u16 = 0x06;
+    pub(crate) const RET_A: u16 = 0x16;
+    pub(crate) const TAX: u16 = 0x07;
+    pub(crate) const TXA: u16 = 0x87;
 }
 
 #[cfg(test)]

@@ -239,7 +239,7 @@ pub fn synthesize(trace: &Trace, options: &Options) -> Result<Synthesis, SynthEr
         exec: trace.exec.as_ref().filter(|_| !options.without_exec).map_or(&[], |exec| &exec.syscalls),
     };
     let abis = abis(seen, options);
-    let (ceiling, ceiling_evidence) = ceiling(trace, options, native);
+    let (ceiling, ceiling_evidence) = bound(trace, options, native);
     let tables = runtime::tables(options, trace.target.runtime.as_deref());
 
     let rules = observe::observe(seen, &options.allow, options.arguments);
@@ -340,7 +340,13 @@ fn abis(seen: Observed<'_>, options: &Options) -> BTreeSet<Abi> {
     seen.chain(options.allow.iter().map(|addition| addition.abi)).collect()
 }
 
-fn ceiling(trace: &Trace, options: &Options, native: Abi) -> (Option<Profile>, EvidenceCeiling) {
+/// The profile that one made from this trace is never wider than, decisions aside; none where there is no such bound.
+#[must_use]
+pub fn ceiling(trace: &Trace, options: &Options) -> Option<Profile> {
+    bound(trace, options, Abi::native_of(&trace.recorder.arch)?).0
+}
+
+fn bound(trace: &Trace, options: &Options, native: Abi) -> (Option<Profile>, EvidenceCeiling) {
     let evidence = |name: &str, source, profile: Option<&Profile>| EvidenceCeiling {
         name: name.to_owned(),
         source,

@@ -3,8 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+#[path = "common/laws.rs"]
+mod kept;
+
 use std::collections::BTreeSet;
 
+use kept::laws;
 use proptest::prelude::*;
 use seccomp_learn_synth::{
     Answerer, CompileOptions, Container, Instruction, Lookup, Profile, Program, SeccompData, Verdict, ask,
@@ -113,7 +117,7 @@ fn only_a_plain_permission_is_in_the_bitmap() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(laws(24))]
 
     #[test]
     fn the_bitmap_is_what_a_blind_filter_allows(

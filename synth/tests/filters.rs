@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod common;
+#[path = "common/laws.rs"]
+mod kept;
 
 use common::named;
+use kept::laws;
 use proptest::prelude::*;
 use seccomp_learn_synth::{
     Action, CompileError, CompileOptions, Condition, Container, Entry, Lookup, Margin, Operator, Options,
@@ -80,7 +83,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+    #![proptest_config(laws(16))]
 
     #[test]
     fn the_engines_own_profiles_mean_what_they_say(

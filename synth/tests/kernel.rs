@@ -10,10 +10,11 @@ mod oracle;
 #[path = "common/profiles.rs"]
 mod profiles;
 
-use oracle::{Asked, Call, SplitMix, ask_kernel, mark, marked, skip};
+use confine::oracle::Answer;
+use oracle::{Asked, Call, SplitMix, ask_kernel, expected, skip};
 use seccomp_learn_synth::{
-    CompileOptions, Instruction, Lookup, Margin, Options, Profile, Program, SeccompData, ask,
-    bypasses_filters, compile, simulate, synthesize,
+    CompileOptions, Instruction, Lookup, Machine, Margin, Options, Profile, Program, SeccompData, ask,
+    bypasses_filters, compile, synthesize,
 };
 use trace::Abi;
 
@@ -33,17 +34,18 @@ fn the_kernel_answers_as_the_simulator_says() {
         let calls = calls(profile);
         for options in [tree, linear] {
             let program = compile(profile, Abi::X86_64, options).unwrap();
-            let Asked::Answers(answers) = ask_kernel(&marked(&program), &calls) else {
+            let Asked::Answers(answers) = ask_kernel(&program, &calls) else {
                 return skip("this process may not load a filter");
             };
+            let machine = Machine::new(&program).unwrap();
             let mut allowed = 0;
             for ((number, args), answer) in calls.iter().zip(answers) {
                 let nr = number.cast_signed();
                 let data =
                     SeccompData { nr, arch: Abi::X86_64.audit_arch(), instruction_pointer: 0, args: *args };
-                let verdict = simulate(&program, &data).unwrap();
-                assert_eq!(answer, mark(verdict), "{name}: {number} {args:x?}");
-                allowed += usize::from(verdict.executes());
+                let execution = machine.run(&data);
+                assert_eq!(answer, expected(execution), "{name}: {number} {args:x?}");
+                allowed += usize::from(execution.verdict.executes());
             }
             println!("{name}: {CASES} calls agree, {allowed} of them allowed, {:?}", options.lookup);
             assert!((CASES / 100..CASES - CASES / 100).contains(&allowed), "{name}: {allowed}: all the same");
@@ -92,20 +94,20 @@ fn calls(profile: &Profile) -> Vec<Call> {
 /// but the kernel's trampoline is an illegal instruction, and `uprobe` fails.
 #[test]
 fn probes_pass_every_filter_by() {
-    const MARK: u16 = 4090;
-    let instruction = Instruction { code: 0x06, jt: 0, jf: 0, k: 0x0005_0000 | u32::from(MARK) };
+    const REFUSED: u32 = 0x0005_0007;
+    let instruction = Instruction { code: 0x06, jt: 0, jf: 0, k: REFUSED };
     let program = Program { instructions: vec![instruction], unknown: Vec::new() };
-    let refused = Asked::Answers(vec![-i64::from(MARK)]);
-    if ask_kernel(&marked(&program), &[(39, [0; 6])]) != refused {
+    let refused = Asked::Answers(vec![Answer::Filter(REFUSED)]);
+    if ask_kernel(&program, &[(39, [0; 6])]) != refused {
         return skip("this process may not load a filter");
     }
     for number in 330..345 {
-        let answer = ask_kernel(&marked(&program), &[(number, [0; 6])]);
+        let answer = ask_kernel(&program, &[(number, [0; 6])]);
         let simulated = ask(&program, Abi::X86_64, number, [0; 6]).unwrap();
         println!("{number}: {answer:?}, simulated: {simulated:?}");
         assert_eq!(answer != refused, bypasses_filters(Abi::X86_64, number), "{number}: {answer:?}");
         assert_eq!(answer != refused, simulated.verdict.executes(), "{number}: {answer:?}");
-        let x32 = ask_kernel(&marked(&program), &[(number | 0x4000_0000, [0; 6])]);
+        let x32 = ask_kernel(&program, &[(number | 0x4000_0000, [0; 6])]);
         assert_eq!(x32, refused, "{number}");
     }
 }

@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod common;
+#[path = "common/laws.rs"]
+mod kept;
 
 use std::sync::LazyLock;
 
 use common::{row, trace};
+use kept::laws;
 use proptest::prelude::*;
 use seccomp_learn_synth::{
     ArgumentMode, Capabilities, Ceiling, CompileOptions, Container, DefaultAction, Libseccomp, Lookup,
@@ -114,7 +117,7 @@ static CEILINGS: LazyLock<Vec<(Ceiling, Program)>> = LazyLock::new(|| {
 });
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(laws(64))]
 
     /// Every observed call is allowed, for some arguments, unless the evidence names it as refused.
     #[test]

@@ -12,10 +12,10 @@ mod profiles;
 
 use std::collections::BTreeSet;
 
-use oracle::{Asked, Call, SplitMix, ask_kernel, mark, marked, skip};
+use oracle::{Asked, Call, SplitMix, ask_kernel, expected, skip};
 use seccomp_learn_synth::{
-    CompileOptions, Condition, Entry, Operator, Profile, Program, SeccompData, Verdict, compile, decode,
-    display_conditions, repeats_an_argument, simulate,
+    CompileOptions, Condition, Entry, Execution, Machine, Operator, Profile, SeccompData, compile, decode,
+    display_conditions, repeats_an_argument,
 };
 use trace::Abi;
 
@@ -32,17 +32,22 @@ fn what_a_rule_allows_passes_and_what_it_does_not_is_refused() {
     for (name, profile) in profiles::repository() {
         let (rules, cases) = cases(&name, &profile);
         let program = compile(&profile, Abi::X86_64, CompileOptions::default()).unwrap();
-        let verdicts: Vec<i64> = cases.iter().map(|case| simulated(&program, &case.call)).collect();
-        for (case, verdict) in cases.iter().zip(&verdicts) {
+        let machine = Machine::new(&program).unwrap();
+        let simulated: Vec<Execution> = cases.iter().map(|case| run(&machine, &case.call)).collect();
+        for (case, execution) in cases.iter().zip(&simulated) {
             let (number, args) = case.call;
-            let executed = *verdict == mark(Verdict::Allow);
-            assert_eq!(executed, case.allowed, "{name}: {}: {number} {args:x?}", case.rule);
+            assert_eq!(
+                execution.verdict.executes(),
+                case.allowed,
+                "{name}: {}: {number} {args:x?}",
+                case.rule
+            );
         }
         let calls: Vec<Call> = cases.iter().map(|case| case.call).collect();
-        match ask_kernel(&marked(&program), &calls) {
+        match ask_kernel(&program, &calls) {
             Asked::Answers(answers) => {
-                for ((case, verdict), answer) in cases.iter().zip(&verdicts).zip(answers) {
-                    assert_eq!(answer, *verdict, "{name}: {}: {:x?}", case.rule, case.call);
+                for ((case, execution), answer) in cases.iter().zip(&simulated).zip(answers) {
+                    assert_eq!(answer, expected(*execution), "{name}: {}: {:x?}", case.rule, case.call);
                 }
             }
             Asked::NoFilter => asked = false,
@@ -67,6 +72,7 @@ fn what_was_observed_passes() {
         let Some((traces, findings)) = profiles::evidence(&name) else { continue };
         workloads += 1;
         let program = compile(&profile, Abi::X86_64, CompileOptions::default()).unwrap();
+        let machine = Machine::new(&program).unwrap();
         let found = |syscall: &str| findings.as_array().unwrap().iter().any(|one| one["syscall"] == syscall);
         let (mut calls, mut refused) = (Vec::new(), BTreeSet::new());
         for row in traces.iter().flat_map(|trace| &trace.syscalls).filter(|row| row.abi == Abi::X86_64) {
@@ -79,16 +85,16 @@ fn what_was_observed_passes() {
                     args[kept.index as usize] |= 0xffff_ffff << 32;
                 }
                 calls.push((row.number, args));
-                let executes = simulated(&program, &(row.number, args)) == mark(Verdict::Allow);
+                let executes = run(&machine, &(row.number, args)).verdict.executes();
                 assert!(executes || found(&row.name), "{name}: {} {args:x?} is refused", row.name);
                 if !executes {
                     refused.insert(row.name.clone());
                 }
             }
         }
-        if let Asked::Answers(answers) = ask_kernel(&marked(&program), &calls) {
+        if let Asked::Answers(answers) = ask_kernel(&program, &calls) {
             for (call, answer) in calls.iter().zip(answers) {
-                assert_eq!(answer, simulated(&program, call), "{name}: {call:x?}");
+                assert_eq!(answer, expected(run(&machine, call)), "{name}: {call:x?}");
             }
         }
         println!("{name}: {} observed tuples pass but for those of {refused:?}, each a finding", calls.len());
@@ -97,9 +103,8 @@ fn what_was_observed_passes() {
     println!("{workloads} workloads");
 }
 
-fn simulated(program: &Program, (number, args): &Call) -> i64 {
-    let data = SeccompData::call(Abi::X86_64, *number, *args);
-    mark(simulate(program, &data).unwrap())
+fn run(machine: &Machine, (number, args): &Call) -> Execution {
+    machine.run(&SeccompData::call(Abi::X86_64, *number, *args))
 }
 
 /// The calls that show the profile's rules at work, and how many rules those are.

@@ -395,10 +395,14 @@ fn the_sidecar_reads_back_and_fits_its_schema() {
     assert_eq!(Evidence::read(text.as_bytes()).unwrap(), evidence);
     let document = serde_json::from_str(&text).unwrap();
     jsonschema::validator_for(&evidence_schema()).unwrap().validate(&document).unwrap();
-    assert!(Evidence::read(text.replace("\"1.2\"", "\"2.0\"").as_bytes()).is_err());
+    assert!(Evidence::read(text.replace("\"1.3\"", "\"2.0\"").as_bytes()).is_err());
+    // An edit is told, and so is a sidecar that has no digest yet.
+    let edited = Evidence::read(text.replacen("portable", "none", 1).as_bytes()).unwrap();
+    assert_eq!((evidence.is_as_written(), edited.is_as_written()), (Some(true), Some(false)));
     // What earlier versions wrote has neither words nor what decisions and arguments are about.
     let mut old: serde_json::Value = serde_json::from_str(&text).unwrap();
     old["version"] = "1.0".into();
+    old.as_object_mut().unwrap().remove("digest");
     let options = old["options"].as_object_mut().unwrap();
     options.retain(|name, _| {
         !["arguments", "gpu_drivers", "libseccomp", "decisions", "without_exec"].contains(&name.as_str())
@@ -407,6 +411,7 @@ fn the_sidecar_reads_back_and_fits_its_schema() {
         rule.as_object_mut().unwrap().remove("words");
     }
     let old = Evidence::read(old.to_string().as_bytes()).unwrap();
+    assert_eq!(old.is_as_written(), None);
     assert_eq!((old.options.arguments.as_str(), old.options.libseccomp), ("off", None));
     assert!(Evidence::read(text.replacen("\"counts\"", "\"count\"", 1).as_bytes()).is_err());
 }

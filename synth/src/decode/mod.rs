@@ -15,6 +15,7 @@ use std::fmt::Write;
 use trace::Abi;
 
 pub use condition::{alternatives, alternatives_list, conditions};
+pub(crate) use prototype::is_address;
 use prototype::{Type, prototype};
 pub use read::{WrittenError, read_conditions, registers_of, tuple, written};
 pub use recorded::{file, recorded, registers};

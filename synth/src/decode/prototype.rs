@@ -48,6 +48,12 @@ pub(super) fn prototype(abi: Abi, name: &str) -> Option<&'static [Type]> {
     PROTOTYPES.get(name).map(Vec::as_slice)
 }
 
+/// Whether an argument is an address: what is behind it no filter sees.
+pub(crate) fn is_address(abi: Abi, name: &str, index: u32) -> bool {
+    let kind = usize::try_from(index).ok().and_then(|index| prototype(abi, name)?.get(index));
+    matches!(kind, Some(Type::Ptr | Type::Addr))
+}
+
 fn read(text: &str) -> Option<BTreeMap<&str, Vec<Type>>> {
     let mut prototypes = BTreeMap::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {

@@ -38,7 +38,7 @@ pub(crate) fn guard(
     let ceiling = allowed(ceiling);
     for (name, clauses) in std::mem::take(&mut rules.allowed) {
         let bounded = match ceiling.get(name.as_str()) {
-            Some(bounds) => intersect(&clauses, bounds),
+            Some(bounds) => intersect(&clauses, bounds, rules.seen.get(&name)),
             None => Clauses::new(),
         };
         let observed = clauses.values().flatten().any(|reason| reason.observed_abi().is_some());
@@ -84,11 +84,18 @@ fn allowed(ceiling: &Profile) -> BTreeMap<&str, BTreeSet<Clause>> {
     allowed
 }
 
-fn intersect(clauses: &Clauses, bounds: &BTreeSet<Clause>) -> Clauses {
+/// What both let through. Where the calls that a clause comes from are above the ceiling, what is left of it stands for
+/// nothing that was seen, and goes with them.
+fn intersect(clauses: &Clauses, bounds: &BTreeSet<Clause>, seen: Option<&BTreeMap<Clause, u64>>) -> Clauses {
+    let is_seen = |joint: &Clause| seen.is_none_or(|seen| seen.keys().any(|own| joint.and(own).is_some()));
     let mut both: BTreeMap<Clause, BTreeSet<Reason>> = BTreeMap::new();
     for (clause, reasons) in clauses {
+        let is_observed = !clause.is_always()
+            && reasons.iter().all(|own| matches!(own, Reason::Observed { .. } | Reason::ExecSession { .. }));
         for joint in bounds.iter().filter_map(|bound| clause.and(bound)) {
-            both.entry(joint).or_default().extend(reasons.iter().cloned());
+            if !is_observed || is_seen(&joint) {
+                both.entry(joint).or_default().extend(reasons.iter().cloned());
+            }
         }
     }
     both
