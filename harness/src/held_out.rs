@@ -1,5 +1,5 @@
-//! Runs of a workload that were watched from their start to their stop after its profile was made: what a profile
-//! has not seen while it was learned, and so what says something about it. `heldout.json` in a workload's folder.
+//! Runs of a workload from their start to their stop after its profile was made, watched or started under it: what a
+//! profile has not seen while it was learned, and so what says something about it. `heldout.json` in a workload's folder.
 
 use serde::{Deserialize, Serialize};
 use trace::{Abi, Digest, GpuDriver};
@@ -7,7 +7,10 @@ use trace::{Abi, Digest, GpuDriver};
 use crate::upper_bound;
 
 /// The version of this format, `major.minor`.
-pub const HELD_OUT_VERSION: &str = "1.0";
+pub const HELD_OUT_VERSION: &str = "1.1";
+
+/// The versions that are read: 1.1 has runs whose calls nobody counted.
+const READABLE: [&str; 2] = ["1.0", HELD_OUT_VERSION];
 
 /// The runs that were watched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +30,7 @@ pub struct HeldOutRun {
     pub started: String,
     /// How long it lasted, in milliseconds.
     pub duration_ms: u64,
-    /// The container's id.
+    /// The container's id, the cgroup's path, or [`Self::COMMAND`].
     pub container: String,
     /// Its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -52,8 +55,9 @@ pub struct HeldOutRun {
     /// The host's GPU driver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_driver: Option<GpuDriver>,
-    /// How many calls the workload made.
-    pub calls: u64,
+    /// How many calls the workload made, where they were counted; always in 1.0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls: Option<u64>,
     /// What was refused, or would have been; empty is what one hopes for.
     pub denials: Vec<HeldOutDenial>,
     /// Calls whose answer depends on arguments that were not seen: neither denied nor allowed. A run with any does
@@ -102,10 +106,15 @@ pub struct Tally {
 pub enum HeldOutError {
     /// It is no JSON, or JSON that is none of ours.
     #[error("not a list of held-out runs: {0}")]
-    Malformed(#[source] serde_json::Error),
+    Malformed(serde_json::Error),
     /// Written by another version.
     #[error("held-out format `{0}` is not {HELD_OUT_VERSION}; use the seccomp-learn that wrote it")]
     Version(String),
+}
+
+impl HeldOutRun {
+    /// In the place of a container's id: a command that was started under the profile.
+    pub const COMMAND: &'static str = "command";
 }
 
 impl Default for HeldOut {
@@ -126,10 +135,12 @@ impl HeldOut {
             version: String,
         }
         let header: Header = serde_json::from_slice(bytes).map_err(HeldOutError::Malformed)?;
-        if header.version != HELD_OUT_VERSION {
+        if !READABLE.contains(&header.version.as_str()) {
             return Err(HeldOutError::Version(header.version));
         }
-        serde_json::from_slice(bytes).map_err(HeldOutError::Malformed)
+        let list: Self = serde_json::from_slice(bytes).map_err(HeldOutError::Malformed)?;
+        // What is added is of this version, and so is what is written then.
+        Ok(Self { version: HELD_OUT_VERSION.to_owned(), ..list })
     }
 
     /// The list as JSON: pretty-printed, with a final newline.
@@ -199,7 +210,7 @@ mod tests {
             kernel: "6.18.0".to_owned(),
             arch: "x86_64".to_owned(),
             gpu_driver: None,
-            calls: 100,
+            calls: Some(100),
             denials: if denied { vec![denial] } else { Vec::new() },
             not_known: Vec::new(),
         }
@@ -225,7 +236,9 @@ mod tests {
         assert_eq!(list.tally(Digest::of(b"p"), None).runs, 10);
         let text = list.to_json();
         let back = HeldOut::read(text.as_bytes()).unwrap();
-        assert_eq!((back.to_json(), back), (text, list));
+        assert_eq!((back.to_json(), back), (text.clone(), list.clone()));
+        let old = text.replace("\"version\": \"1.1\"", "\"version\": \"1.0\"");
+        assert_eq!(HeldOut::read(old.as_bytes()).unwrap(), list);
     }
 
     #[test]
@@ -238,7 +251,7 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         };
         check("", "not a list of held-out runs");
-        check(&good.replace("\"version\": \"1.0\"", "\"version\": \"1.1\""), "`1.1` is not 1.0");
+        check(&good.replace("\"version\": \"1.1\"", "\"version\": \"1.2\""), "`1.2` is not 1.1");
         check(&good.replace("\"calls\"", "\"colour\": 1, \"calls\""), "unknown field `colour`");
         check(&good.replace("\"enforced\"", "\"guessed\""), "unknown variant `guessed`");
         check(&good.replace("\"count\": 3", "\"count\": 3, \"count\": 3"), "duplicate field `count`");

@@ -107,7 +107,7 @@ impl Summary {
             kernel,
             arch,
             gpu_driver: host::gpu_driver(),
-            calls: self.calls,
+            calls: Some(self.calls),
             denials: denials.collect(),
             not_known: self.not_known().filter(own).map(|one| one.name.clone()).collect(),
         })
