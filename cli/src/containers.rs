@@ -18,7 +18,7 @@ use crate::{
     expected::Expected,
     record::TOOL,
     session::{capture, duration},
-    trial::Trial,
+    trial::{Started, Trial},
 };
 
 /// Which container engine is asked, and where.
@@ -233,6 +233,13 @@ pub(crate) fn container_trial(
     let Some(recording) = recorded.into_iter().next() else { anyhow::bail!("the container was not started") };
     let ContainerRecording { trace, driven, refusals, container } = recording;
     let denials = harness::attribute(profile, &refusals, &trace, &driven.phases)?;
+    let started = Started {
+        id: container.id.clone(),
+        name: container.name.clone(),
+        image: container.image_digest,
+        calls: trace.syscalls.iter().map(|row| row.calls.saturating_add(row.denied)).sum(),
+        lost: trace.losses.lost_calls(),
+    };
     let mut remarks = Vec::new();
     if trace.losses.lost_calls() {
         remarks.push("some events were lost, so a denial may be missing".to_owned());
@@ -240,7 +247,8 @@ pub(crate) fn container_trial(
     if container.seccomp == engine::Seccomp::Unconfined {
         remarks.push("the engine did not put the container under the profile".to_owned());
     }
-    Ok(Trial { run: harness::Run { driven, denials, remarks }, expected: expected.clone() })
+    let run = harness::Run { driven, denials, remarks };
+    Ok(Trial { run, expected: expected.clone(), container: Some(started) })
 }
 
 /// Nobody needs to hear of each start.

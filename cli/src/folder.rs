@@ -159,10 +159,14 @@ impl Workload {
         let path = folder.join(WORKLOAD);
         let text =
             String::from_utf8(read(&path)?).with_context(|| format!("`{}` is not UTF-8", path.display()))?;
-        let workload = toml::from_str(&text).map_err(|error| in_one_line(&text, &error));
-        let workload =
-            workload.and_then(|workload: Self| workload.resolve(&mut Options::default()).map(|()| workload));
-        workload.with_context(|| format!("cannot read `{}`", path.display()))
+        Self::parse(&text).with_context(|| format!("cannot read `{}`", path.display()))
+    }
+
+    /// Reads what a `workload.toml` says, and checks it.
+    pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
+        let workload: Self = toml::from_str(text).map_err(|error| in_one_line(text, &error))?;
+        workload.resolve(&mut Options::default())?;
+        Ok(workload)
     }
 
     /// Puts what was decided and added into the options of a synthesis.
@@ -179,11 +183,15 @@ impl Workload {
 
     /// Writes it, with a line that says what it is.
     pub(crate) fn write(&self, folder: &Path) -> anyhow::Result<()> {
+        Output::prepare(&folder.join(WORKLOAD))?.write(self.to_toml()?.as_bytes())
+    }
+
+    /// What [`Self::write`] writes.
+    pub(crate) fn to_toml(&self) -> anyhow::Result<String> {
         let text = toml::to_string(self).context("cannot put the workload into TOML")?;
-        let text = format!(
+        Ok(format!(
             "# What this workload is, how it is driven, and how its profile is made. Yours to edit.\n\n{text}"
-        );
-        Output::prepare(&folder.join(WORKLOAD))?.write(text.as_bytes())
+        ))
     }
 
     /// The stored command, if it can be run as it stands.
@@ -232,19 +240,26 @@ fn unmasked(words: &[String], what: &str, remedy: &str) -> anyhow::Result<Vec<Os
     Ok(words.iter().map(OsString::from).collect())
 }
 
-/// The trace files of a folder, in the order of their names.
+/// The trace files of a workload's folder, in the order of their names.
 pub(crate) fn traces(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let path = folder.join(TRACES);
-    let entries = fs::read_dir(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    let mut files: Vec<PathBuf> = entries
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<Vec<_>, _>>()
-        .with_context(|| format!("cannot read `{}`", path.display()))?;
-    files.retain(|file| file.extension() == Some("json".as_ref()));
-    files.sort();
+    let files = json_files(&path)?;
     if files.is_empty() {
         bail!("no trace in `{}`; make one with `learn -o {}`", path.display(), folder.display());
     }
+    Ok(files)
+}
+
+/// The files of a folder that are named `*.json`, in the order of their names.
+pub(crate) fn json_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let context = || format!("cannot read `{}`", folder.display());
+    let entries = fs::read_dir(folder).with_context(context)?;
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .with_context(context)?;
+    files.retain(|file| file.extension() == Some("json".as_ref()));
+    files.sort();
     Ok(files)
 }
 

@@ -1,28 +1,70 @@
 //! What a user names: traces, profiles, workload folders.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, bail};
 use harness::HeldOut;
 use synth::{Container, Evidence, Profile};
-use trace::{Abi, Trace};
+use trace::{Abi, Merger, Trace};
 
-use crate::{folder, output::read};
+use crate::{
+    folder,
+    output::{SIDECAR_LIMIT, TRACE_LIMIT, read, read_within},
+};
 
 /// Reads one trace.
 pub(crate) fn trace(path: &Path) -> anyhow::Result<Trace> {
-    let bytes = read(path)?;
+    let bytes = read_within(path, TRACE_LIMIT)?;
     Trace::read(bytes.as_slice()).with_context(|| format!("cannot read trace `{}`", path.display()))
 }
 
-/// Reads traces, of which a folder may stand for all that are in it, and merges them.
-pub(crate) fn merged(paths: &[PathBuf]) -> anyhow::Result<Trace> {
+/// The files of traces: a workload folder stands for its traces, another folder for every `.json` in it.
+pub(crate) fn trace_files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
-        if path.is_dir() { files.extend(folder::traces(path)?) } else { files.push(path.clone()) }
+        if !path.is_dir() {
+            files.push(path.clone());
+        } else if path.join(folder::TRACES).is_dir() || path.join(folder::WORKLOAD).exists() {
+            files.extend(folder::traces(path)?);
+        } else {
+            let own = folder::json_files(path)?;
+            if own.is_empty() {
+                bail!("no trace in `{}`; a folder of traces has them as `*.json`", path.display());
+            }
+            files.extend(own);
+        }
     }
-    let traces = files.iter().map(|path| trace(path)).collect::<anyhow::Result<Vec<_>>>()?;
-    trace::merge(traces).context("cannot merge the traces")
+    Ok(files)
+}
+
+/// Reads traces, of which a folder may stand for all that are in it, and merges them: one after the other, so that
+/// memory does not grow with their number.
+pub(crate) fn merged(paths: &[PathBuf]) -> anyhow::Result<Trace> {
+    let files = trace_files(paths)?;
+    let mut runs = Vec::new();
+    let mut kept = BTreeMap::new();
+    for path in &files {
+        let bytes = read_within(path, TRACE_LIMIT)?;
+        let own = Trace::runs_in(bytes.as_slice());
+        runs.push(own.with_context(|| format!("cannot read trace `{}`", path.display()))?);
+        // A pipe is read once.
+        if files.len() == 1 || !path.is_file() {
+            kept.insert(runs.len(), bytes);
+        }
+    }
+    let mut merger = Merger::of(runs).context("cannot merge the traces")?;
+    for (path, place) in files.iter().zip(1..) {
+        let trace = match kept.remove(&place) {
+            Some(bytes) => Trace::read(bytes.as_slice())
+                .with_context(|| format!("cannot read trace `{}`", path.display()))?,
+            None => trace(path)?,
+        };
+        merger.add(trace).with_context(|| format!("cannot merge trace `{}`", path.display()))?;
+    }
+    merger.finish().context("cannot merge the traces")
 }
 
 /// Reads a profile: a file, a workload folder, or the name of a shipped default.
@@ -48,7 +90,7 @@ pub(crate) fn evidence(name: &Path) -> anyhow::Result<Option<Evidence>> {
     if !name.is_dir() || !path.exists() {
         return Ok(None);
     }
-    let evidence = Evidence::read(&read(&path)?);
+    let evidence = Evidence::read(&read_within(&path, SIDECAR_LIMIT)?);
     evidence.map(Some).with_context(|| format!("cannot read evidence `{}`", path.display()))
 }
 
@@ -57,7 +99,8 @@ pub(crate) fn held_out(path: &Path) -> anyhow::Result<HeldOut> {
     if !path.exists() {
         return Ok(HeldOut::default());
     }
-    HeldOut::read(&read(path)?).with_context(|| format!("cannot read `{}`", path.display()))
+    HeldOut::read(&read_within(path, SIDECAR_LIMIT)?)
+        .with_context(|| format!("cannot read `{}`", path.display()))
 }
 
 /// A container on this host, as an engine starts it with its default capabilities.

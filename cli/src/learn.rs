@@ -27,7 +27,7 @@ use crate::{
     folder, input,
     output::Output,
     record::TOOL,
-    report::{Proof, Report},
+    report::{Proof, Report, completeness},
     session::{Backend, Life, capture, duration},
     synth::{Risks, say_summary, say_undecided, synthesize},
     synthesis::Choices,
@@ -316,12 +316,20 @@ impl Session {
         if let Ok(made) = &made
             && !self.options.quiet
         {
-            say_summary(made);
+            say_summary(made, merged);
         }
         Ok(made)
     }
 
     fn start(&self, made: &Synthesis, mode: Mode) -> anyhow::Result<Trial> {
+        let trial = self.start_once(made, mode)?;
+        if trial.is_interrupted() {
+            bail!("interrupted; what was recorded is kept, and the profile is not proved: run `learn` again");
+        }
+        Ok(trial)
+    }
+
+    fn start_once(&self, made: &Synthesis, mode: Mode) -> anyhow::Result<Trial> {
         let command = match &self.what {
             What::Container(run) => return self.start_container(made, run),
             What::Command(command) => command,
@@ -415,7 +423,8 @@ impl Session {
     fn write(&self, made: &Synthesis, proof: &Proof) -> anyhow::Result<Report> {
         let Some(merged) = &self.merged else { bail!("nothing was recorded") };
         let held_out = input::held_out(&self.options.output.join(folder::HELD_OUT))?;
-        let report = Report::new(merged, made, proof, &self.workload, &held_out);
+        let completeness = completeness(merged, &folder::traces(&self.options.output)?)?;
+        let report = Report::new(merged, made, proof, &self.workload, &held_out, &completeness);
         let put = |name: &str, text: &str| {
             Output::prepare(&Path::new(&self.options.output).join(name))?.write(text.as_bytes())
         };

@@ -6,18 +6,24 @@ use clap::{Parser, Subcommand};
 
 mod containers;
 mod decisions;
+mod diff;
 mod doctor;
 mod exit;
 mod expected;
+mod explain;
 mod folder;
 mod format;
+mod held_out;
 mod input;
 mod install;
 mod learn;
+mod merge;
 mod output;
 mod record;
 mod recorded;
+mod replay;
 mod report;
+mod review;
 mod runtime_base;
 mod session;
 mod synth;
@@ -26,6 +32,7 @@ mod terminal;
 mod test;
 mod trial;
 mod uninstall;
+mod verify;
 mod watch;
 
 /// Learns the smallest seccomp profile that still runs a workload, and proves it
@@ -43,9 +50,15 @@ enum Verb {
     Synth(synth::Options),
     Test(test::Options),
     Watch(watch::Options),
+    Replay(replay::Options),
+    Verify(verify::Options),
+    Diff(diff::Options),
+    Merge(merge::Options),
+    Explain(explain::Options),
     RuntimeBase(runtime_base::Options),
     Install(install::Options),
     Uninstall(uninstall::Options),
+    Review(review::Options),
     Doctor(doctor::Options),
 }
 
@@ -60,13 +73,28 @@ pub fn main() -> ExitCode {
         Verb::Synth(options) => synth::run(options),
         Verb::Test(options) => test::run(options),
         Verb::Watch(options) => watch::run(options),
+        Verb::Replay(options) => replay::run(&options),
+        Verb::Verify(options) => verify::run(options),
+        Verb::Diff(options) => diff::run(&options),
+        Verb::Merge(options) => merge::run(&options),
+        Verb::Explain(options) => explain::run(&options),
         Verb::RuntimeBase(options) => runtime_base::run(&options),
         Verb::Install(options) => install::run(options),
         Verb::Uninstall(options) => uninstall::run(options),
+        Verb::Review(options) => review::run(options),
         Verb::Doctor(options) => doctor::run(options),
     };
     result.unwrap_or_else(|error| {
         terminal::say(format!("error: {error:#}"));
         exit::code(exit::FAILED)
     })
+}
+
+/// Reads what a `workload.toml` says and writes it anew; for the fuzz targets only.
+///
+/// # Errors
+/// It says what nobody may mean.
+#[doc(hidden)]
+pub fn workload_read_and_written(text: &str) -> anyhow::Result<String> {
+    folder::Workload::parse(text)?.to_toml()
 }

@@ -2,12 +2,12 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::fd::AsRawFd,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use nix::{fcntl::AT_FDCWD, unistd::LinkatFlags};
 
 /// Where a result goes: a file that appears whole or not at all, or standard output (`-`).
@@ -121,9 +121,37 @@ fn set_mode(file: &File) -> io::Result<()> {
     file.set_permissions(fs::Permissions::from_mode(0o666 & !umask))
 }
 
+/// The most that is read of a profile, a `workload.toml` or a table: ten times what a kernel could take of it.
+/// What is parsed needs a multiple of its size, and whoever made the file chose that size.
+const LIMIT: u64 = 4 << 20;
+/// Of a sidecar or held-out runs, which grow with what was recorded.
+pub(crate) const SIDECAR_LIMIT: u64 = 16 << 20;
+/// Of a trace, in which ten thousand runs may be merged.
+pub(crate) const TRACE_LIMIT: u64 = 32 << 20;
+
 /// Reads a file that the user named, with its name in the error.
 pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))
+    read_within(path, LIMIT)
+}
+
+/// The same for a file that may be of this size. One that is larger is refused before it is read, and a pipe or
+/// device once it has given more.
+pub(crate) fn read_within(path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
+    let context = || format!("cannot read `{}`", path.display());
+    let too_large = || {
+        anyhow!("it is larger than {} MiB, which no such file is; give the one that was meant", limit >> 20)
+    };
+    let file = File::open(path).with_context(context)?;
+    let size = file.metadata().with_context(context)?.len();
+    if size > limit {
+        return Err(too_large()).with_context(context);
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).with_context(context)?;
+    if bytes.len() as u64 > limit {
+        return Err(too_large()).with_context(context);
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -152,5 +180,20 @@ mod tests {
         );
         assert!(Output::prepare(Path::new("/")).unwrap_err().to_string().contains("is a directory"));
         assert!(Output::prepare(Path::new("/no/such/trace.json")).is_err());
+    }
+
+    #[test]
+    fn what_is_larger_than_it_may_be_is_not_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("large");
+        fs::write(&path, [7; 5]).unwrap();
+        assert_eq!(read_within(&path, 5).unwrap(), [7; 5]);
+        let error = format!("{:#}", read_within(&path, 4).unwrap_err());
+        assert!(error.contains("large`: it is larger than 0 MiB"), "{error}");
+        // Its size is said to be 0.
+        let endless = format!("{:#}", read(Path::new("/dev/zero")).unwrap_err());
+        assert!(endless.contains("`/dev/zero`: it is larger than 4 MiB"), "{endless}");
+        assert!(read_within(Path::new("/proc/self/status"), LIMIT).is_ok());
+        assert!(format!("{:#}", read(Path::new("/")).unwrap_err()).contains("cannot read `/`"));
     }
 }

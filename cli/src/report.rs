@@ -6,7 +6,7 @@ use std::{
 };
 
 use harness::HeldOut;
-use synth::{Program, SeccompData, Synthesis, Verdict, decode};
+use synth::{Completeness, Program, SeccompData, Synthesis, Verdict, decode};
 use trace::{Abi, Backend, Container, Outcome, Row, Trace};
 
 use crate::{
@@ -18,10 +18,12 @@ use crate::{
 };
 
 mod arguments;
+mod completeness;
 mod findings;
 mod rules;
 mod table;
 
+pub(crate) use completeness::completeness;
 use findings::{decisions, findings, held};
 
 /// What the confined starts showed.
@@ -142,9 +144,10 @@ impl Report {
         proof: &Proof,
         workload: &Workload,
         held_out: &HeldOut,
+        completeness: &Completeness,
     ) -> Self {
         let headline = headline(trace, made, proof, workload);
-        Self { body: body(trace, made, workload, held_out), headline }
+        Self { body: body(trace, made, workload, held_out, completeness), headline }
     }
 
     /// The answer, in plain text.
@@ -238,7 +241,13 @@ fn headline(trace: &Trace, made: &Synthesis, proof: &Proof, workload: &Workload)
     text
 }
 
-fn body(trace: &Trace, made: &Synthesis, workload: &Workload, held_out: &HeldOut) -> String {
+fn body(
+    trace: &Trace,
+    made: &Synthesis,
+    workload: &Workload,
+    held_out: &HeldOut,
+    completeness: &Completeness,
+) -> String {
     let evidence = &made.evidence;
     let mut text = about(trace, workload);
     text.push_str(&findings(evidence));
@@ -251,6 +260,7 @@ fn body(trace: &Trace, made: &Synthesis, workload: &Workload, held_out: &HeldOut
         }
     }
     text.push_str(&held(made.profile.digest(), evidence.workload.image, held_out));
+    text.push_str(&completeness::section(completeness));
     text.push_str(&arguments::sections(trace, evidence));
     let _ = write!(text, "\n## Rules\n\n{}", rules::rules(evidence));
     text.push_str(

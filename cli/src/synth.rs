@@ -82,7 +82,7 @@ pub(crate) fn run(mut options: Options) -> anyhow::Result<ExitCode> {
     }
     let name = profile.name().to_string();
     profile.write(written.profile.as_bytes())?;
-    say_summary(&made);
+    say_summary(&made, &merged);
     if name != "-" {
         say(format!("wrote {name}"));
     }
@@ -122,8 +122,8 @@ pub(crate) fn synthesize(trace: &Trace, how: &synth::Options) -> anyhow::Result<
     }
 }
 
-/// How many syscalls the profile allows, and the findings that a person should look at.
-pub(crate) fn say_summary(made: &Synthesis) {
+/// How many syscalls the profile allows, how complete the runs are, and the findings that a person should look at.
+pub(crate) fn say_summary(made: &Synthesis, trace: &Trace) {
     let counts = made.evidence.counts;
     let runtime = counts.allowed.saturating_sub(counts.allowed_without_runtime);
     say(format!(
@@ -132,6 +132,11 @@ pub(crate) fn say_summary(made: &Synthesis) {
         counts.observed,
         runtime,
         counts.conditional,
+    ));
+    say(format!(
+        "after {}: {}",
+        count(trace.runs, "run"),
+        synth::completeness(trace).arguments.sentence("syscalls with their arguments")
     ));
     for finding in &made.evidence.findings {
         if finding.level() > Level::Note {

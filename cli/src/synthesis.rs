@@ -80,7 +80,7 @@ pub(crate) enum Arguments {
 }
 
 /// A branch of the driver, from its number or a whole version: `570`, `570.86.15`.
-fn branch(text: &str) -> Result<u32, String> {
+pub(crate) fn branch(text: &str) -> Result<u32, String> {
     let number = text.split('.').next().and_then(|major| major.parse().ok());
     number.ok_or_else(|| "no branch of a driver; write its number, such as 570".to_owned())
 }

@@ -1,20 +1,29 @@
 //! `test`: runs a command or a container with a profile enforced, and names each denial.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, SystemTime},
+};
 
 use clap::Args;
-use harness::Mode;
+use harness::{HeldOutDenial, HeldOutRun, Judged, Mode, Stage, Tally};
 use profiler::drive::Plan;
 use serde_json::json;
 use synth::Profile;
+use trace::Digest;
 
 use crate::{
     containers::{Engines, ImageTarget, container_trial, names_seccomp, profile_file},
     exit,
     expected::{Bearing, Expected},
-    folder, input,
+    folder,
+    held_out::Ledger,
+    input,
+    record::TOOL,
     session::{Backend, Life, duration},
-    terminal::{print, remarks, say},
+    terminal::{count, print, remarks, say},
     trial::{Setting, Trial, denial_json, relayed_trial, running_trial, sentence, trial},
 };
 
@@ -78,6 +87,7 @@ pub(crate) fn run(mut options: Options) -> anyhow::Result<ExitCode> {
         if options.profile.is_dir() { Some(folder::Workload::read(&options.profile)?) } else { None };
     let mut command = std::mem::take(&mut options.command);
     let mut container = options.image.run(&options.engines, &command)?;
+    let command_line_is_silent = command.is_empty() && container.is_none();
     let is_container = container.is_some() || options.container.is_some();
     if (command.is_empty() && !is_container) || options.container.is_some() {
         if let Some(stored) = &stored {
@@ -101,11 +111,13 @@ pub(crate) fn run(mut options: Options) -> anyhow::Result<ExitCode> {
     }
     let plan = options.life.plan(options.health_cmd.clone(), options.duration);
     let evidence = input::evidence(&options.profile)?;
+    let whole = command_line_is_silent && options.container.is_none() && !options.complain;
+    let ledger = if stored.is_some() && whole { Some(&options.profile) } else { None };
+    let mut result = Outcome { ledger: ledger.and_then(|folder| ledger_of(folder)), ..Outcome::default() };
     let expected = evidence.as_ref().map(Expected::new).unwrap_or_default();
-    let mut result = Outcome::default();
     if let Some(name) = &options.container {
         match running_trial(&profile, name, &options.engines, &plan, &expected)? {
-            Ok(trial) => result.add(&options, &trial, "running"),
+            Ok(trial) => result.add(&options, &trial, "running", &profile)?,
             Err(why) => {
                 say(format!("error: {why}"));
                 return Ok(exit::code(exit::EVIDENCE));
@@ -132,11 +144,12 @@ pub(crate) fn run(mut options: Options) -> anyhow::Result<ExitCode> {
     let mode = if options.complain { Mode::Complain } else { Mode::Enforce };
     for _ in 1..=options.runs {
         let trial = trial(&setting, mode)?;
-        result.add(&options, &trial, if options.complain { "complain" } else { "enforce" });
+        result.add(&options, &trial, if options.complain { "complain" } else { "enforce" }, &profile)?;
     }
     if !options.no_plain && !options.complain {
         let trial = trial(&setting, Mode::Plain)?;
         report(&options, options.runs + 1, &trial, "plain");
+        interrupted(&trial)?;
         result.plain = Some(trial.is_well());
     }
     Ok(result.tell(&options))
@@ -183,7 +196,7 @@ impl Containers<'_> {
                 let run = engine::Run { seccomp: Some(file.0.clone()), ..container.clone() };
                 container_trial(profile, run, &options.engines, plan, expected)?
             };
-            result.add(options, &trial, "container");
+            result.add(options, &trial, "container", profile)?;
         }
         Ok(())
     }
@@ -199,31 +212,118 @@ struct Outcome {
     plain: Option<bool>,
     /// Whether the container runtime itself was refused something.
     runtime: bool,
+    /// Where the starts of a folder's workload are written down.
+    ledger: Option<Ledger>,
+}
+
+/// Where the starts of a folder's workload are written down; a folder that cannot be written to is tested all the same.
+fn ledger_of(folder: &Path) -> Option<Ledger> {
+    let ledger = Ledger::open(Some(folder), None);
+    ledger.inspect_err(|error| say(format!("warning: the starts are not written down: {error:#}"))).ok()
+}
+
+/// What was stopped by someone proves nothing, and no further start is wanted.
+fn interrupted(trial: &Trial) -> anyhow::Result<()> {
+    anyhow::ensure!(!trial.is_interrupted(), "interrupted; the start that was under way proves nothing");
+    Ok(())
+}
+
+/// A start as a held-out run; none for one that was not well and yet refused nothing, or of which something is missing.
+fn held_out(trial: &Trial, profile: &Profile, image: Option<Digest>) -> Option<HeldOutRun> {
+    let denials: Vec<HeldOutDenial> = trial
+        .refused(Bearing::Denial)
+        .filter(|denial| denial.stage != Stage::Exec)
+        .map(|denial| HeldOutDenial {
+            abi: denial.abi,
+            syscall: denial.name.clone(),
+            answer: denial.verdict.to_string(),
+            count: denial.count,
+        })
+        .collect();
+    let container = trial.container.as_ref();
+    let is_whole = trial.is_well() && !container.is_some_and(|container| container.lost);
+    // Of which image it was must be known where the evidence is of one.
+    let is_about = image.is_none() || container.is_some();
+    if (denials.is_empty() && !is_whole) || !is_about {
+        return None;
+    }
+    let (kernel, arch) = profiler::host::kernel();
+    let elapsed = trial.run.driven.elapsed;
+    let started = SystemTime::now().checked_sub(elapsed)?;
+    Some(HeldOutRun {
+        started: humantime::format_rfc3339_millis(started).to_string(),
+        duration_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+        container: container.map_or(HeldOutRun::COMMAND, |container| &container.id).to_owned(),
+        name: container.map(|container| container.name.clone()),
+        pod: None,
+        image: container.and_then(|container| container.image),
+        judged: Judged::Enforced,
+        profile: Some(profile.digest()),
+        tool: TOOL.to_owned(),
+        kernel,
+        arch,
+        gpu_driver: profiler::host::gpu_driver(),
+        calls: container.map(|container| container.calls),
+        denials,
+        not_known: Vec::new(),
+    })
 }
 
 impl Outcome {
-    fn add(&mut self, options: &Options, trial: &Trial, mode: &str) {
+    fn add(&mut self, options: &Options, trial: &Trial, mode: &str, profile: &Profile) -> anyhow::Result<()> {
+        if trial.is_interrupted() {
+            report(options, self.runs + 1, trial, mode);
+            return interrupted(trial);
+        }
         self.runs += 1;
         self.denied += u32::from(trial.refused(Bearing::Denial).next().is_some());
         self.unwell += u32::from(!trial.is_well());
         self.runtime |= trial.refused(Bearing::Denial).any(|denial| denial.stage.is_runtime());
         report(options, self.runs, trial, mode);
+        if let Some(ledger) = &self.ledger
+            && let Some(run) = held_out(trial, profile, ledger.image())
+        {
+            ledger.add(run)?;
+        }
+        Ok(())
+    }
+
+    /// How all starts of this profile went that are written down.
+    fn tally(&self) -> Option<(PathBuf, Tally)> {
+        let tally = self.ledger.as_ref()?.tally(None);
+        tally
+            .inspect_err(|error| say(format!("warning: {error:#}")))
+            .ok()?
+            .filter(|(_, tally)| tally.runs > 0)
     }
 
     fn tell(&self, options: &Options) -> ExitCode {
         let good = self.denied == 0 && self.unwell == 0 && self.plain != Some(false);
         let bound = harness::upper_bound(self.runs, self.denied).filter(|_| !options.complain);
+        let tally = self.tally();
         if options.json {
+            let held_out = tally.map(|(path, tally)| {
+                json!({ "file": path, "runs": tally.runs, "denied": tally.denied, "upper_bound": tally.upper_bound() })
+            });
             print(
                 json!({
                     "type": "result", "version": 1, "runs": self.runs, "denied": self.denied, "unwell": self.unwell,
-                    "plain": self.plain, "runtime_refused": self.runtime, "upper_bound": bound,
+                    "plain": self.plain, "runtime_refused": self.runtime, "upper_bound": bound, "held_out": held_out,
                 })
                 .to_string()
                     + "\n",
             );
         } else {
             print(self.summary(options, bound));
+            if let Some((path, tally)) = tally {
+                print(format!(
+                    "{} holds {} under this profile, {} with a denial: at 95 % confidence up to {:.0} % of such starts may still meet one\n",
+                    path.display(),
+                    count(tally.runs.into(), "start"),
+                    tally.denied,
+                    (tally.upper_bound().unwrap_or(1.0) * 100.0).ceil()
+                ));
+            }
         }
         if self.runtime {
             say(

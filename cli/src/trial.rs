@@ -14,6 +14,7 @@ use synth::{
     Profile,
     decode::{Context, Detail},
 };
+use trace::Digest;
 
 use crate::{
     containers::{Engines, profile_file},
@@ -31,6 +32,20 @@ pub(crate) struct Trial {
     pub(crate) run: Run,
     /// What the profile's evidence says will be refused.
     pub(crate) expected: Expected,
+    /// The container, where its start was recorded.
+    pub(crate) container: Option<Started>,
+}
+
+/// A container that was started under the profile.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) image: Option<Digest>,
+    /// How many calls it made.
+    pub(crate) calls: u64,
+    /// Whether events were lost, so that a denial may be missing.
+    pub(crate) lost: bool,
 }
 
 impl Trial {
@@ -42,6 +57,11 @@ impl Trial {
     /// The refusals that bear on the profile in this way.
     pub(crate) fn refused(&self, bearing: Bearing) -> impl Iterator<Item = &Denial> {
         self.run.denials.iter().filter(move |denial| self.bearing(denial) == bearing)
+    }
+
+    /// Whether someone asked us to stop: what was not driven to its end proves nothing.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.run.driven.end == End::Interrupted
     }
 
     /// Whether the workload was well: its helpers succeeded, and it did not end with an error of its own.
@@ -72,7 +92,7 @@ pub(crate) fn trial(setting: &Setting<'_>, mode: Mode) -> anyhow::Result<Trial> 
         launch.stdout = Some(std::io::stderr().as_fd().try_clone_to_owned()?);
     }
     let run = runtime.block_on(harness::run(setting.profile, launch, mode, setting.plan))?;
-    Ok(Trial { run, expected: setting.expected.clone() })
+    Ok(Trial { run, expected: setting.expected.clone(), container: None })
 }
 
 /// A container that already runs, exercised and judged; never started, stopped or changed. The inner error is that it
@@ -115,7 +135,7 @@ pub(crate) fn running_trial(
         remarks.push("some events were lost, so a denial may be missing".to_owned());
     }
     let run = Run { driven: recording.driven, denials, remarks };
-    Ok(Ok(Trial { run, expected: expected.clone() }))
+    Ok(Ok(Trial { run, expected: expected.clone(), container: None }))
 }
 
 /// Whether the engine says that the container runs under this very profile.
@@ -153,7 +173,7 @@ pub(crate) fn relayed_trial(
     let file = profile_file(&relay.profile().to_json())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let run = runtime.block_on(harness::run_relayed(relay, container, file.path().to_owned(), plan))?;
-    Ok(Trial { run, expected: expected.clone() })
+    Ok(Trial { run, expected: expected.clone(), container: None })
 }
 
 /// A denial in one line for a person: `unshare(CLONE_NEWUSER) → EPERM, 3 times, first by sh (4711) in serving`.

@@ -22,17 +22,16 @@ use synth::Profile;
 
 use crate::{
     containers::{Engines, PodTarget},
+    held_out::Ledger,
     input,
     output::read,
     session::duration,
     terminal::say,
 };
 
-mod held_out;
 mod pods;
 mod show;
 
-use held_out::Ledger;
 use show::Show;
 
 /// Watch something that runs: which calls its filter refuses, or which ones a profile would

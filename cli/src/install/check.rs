@@ -12,6 +12,7 @@ use synth::{CompileOptions, Evidence, Flag, Profile};
 use trace::Abi;
 
 use super::host::{Library, RUNTIMES, Runtime, branch, series};
+use crate::output::{SIDECAR_LIMIT, read_within};
 
 /// What the checks found.
 #[derive(Debug, Default)]
@@ -273,7 +274,7 @@ pub(crate) fn evidence(name: &Path, profile: &Profile) -> anyhow::Result<Option<
     if !path.exists() {
         return Ok(None);
     }
-    let evidence = Evidence::read(&crate::output::read(&path)?)
+    let evidence = Evidence::read(&read_within(&path, SIDECAR_LIMIT)?)
         .with_context(|| format!("cannot read evidence `{}`", path.display()))?;
     if evidence.profile != profile.digest() {
         bail!(

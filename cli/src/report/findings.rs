@@ -71,7 +71,7 @@ pub(super) fn held(profile: Digest, image: Option<Digest>, list: &HeldOut) -> St
     }
     let tally = list.tally(profile, image);
     let mut text = format!(
-        "\n## Held out\n\nWatched after the profile was made, from start to stop: {}, {} with a denial.\n",
+        "\n## Held out\n\nWatched, or started under it, after the profile was made, from start to stop: {}, {} with a denial.\n",
         count(tally.runs.into(), "start"),
         tally.denied,
     );
@@ -117,7 +117,7 @@ mod tests {
             kernel: "6.8.0".to_owned(),
             arch: "x86_64".to_owned(),
             gpu_driver: None,
-            calls: 1,
+            calls: Some(1),
             denials,
             not_known: Vec::new(),
         };

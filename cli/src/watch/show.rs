@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use synth::decode::Detail;
 use trace::Digest;
 
-use super::held_out::Ledger;
 use crate::{
     exit,
+    held_out::Ledger,
     record::TOOL,
     terminal::{count, losses, print, say, thousands},
     trial::in_words,

@@ -1,4 +1,4 @@
-//! Where runs that were watched from start to stop are written down.
+//! Where runs are written down that a profile was tried on, watched or started for it, from start to stop.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::{folder, input, output::Output};
 
 /// Where they go, and what they are about.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     path: Option<PathBuf>,
     /// The profile of the workload folder, and the image that it was learned from.
     about: Option<(Digest, Option<Digest>)>,
@@ -18,7 +18,7 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// Makes sure, before any work is done, that a run can be added.
-    pub(super) fn open(folder: Option<&Path>, file: Option<&Path>) -> anyhow::Result<Self> {
+    pub(crate) fn open(folder: Option<&Path>, file: Option<&Path>) -> anyhow::Result<Self> {
         let Some(folder) = folder else {
             let ledger = Self { path: file.map(Path::to_owned), about: None };
             ledger.check()?;
@@ -50,7 +50,7 @@ impl Ledger {
     }
 
     /// Adds a run, in one step: what others wrote meanwhile stays.
-    pub(super) fn add(&self, run: HeldOutRun) -> anyhow::Result<()> {
+    pub(crate) fn add(&self, run: HeldOutRun) -> anyhow::Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
         let mut list = self.read()?;
         list.add(run);
@@ -59,7 +59,7 @@ impl Ledger {
 
     /// Where the runs are written, and how those about this profile and image went: of a workload folder its own, of a
     /// file those that were asked about last.
-    pub(super) fn tally(
+    pub(crate) fn tally(
         &self,
         about: Option<(Digest, Option<Digest>)>,
     ) -> anyhow::Result<Option<(PathBuf, Tally)>> {
@@ -68,8 +68,13 @@ impl Ledger {
         Ok(Some((path.clone(), self.read()?.tally(profile, image))))
     }
 
+    /// The image that the workload folder was learned from.
+    pub(crate) fn image(&self) -> Option<Digest> {
+        self.about.and_then(|(_, image)| image)
+    }
+
     /// The profile of the workload folder.
-    pub(super) fn profile(&self) -> Option<Digest> {
+    pub(crate) fn profile(&self) -> Option<Digest> {
         self.about.map(|(profile, _)| profile)
     }
 }
