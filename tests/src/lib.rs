@@ -3,6 +3,7 @@
 //! These tests use the real thing or say why they cannot: a test that finds something missing prints the reason
 //! and passes, unless `SECCOMP_LEARN_REQUIRE_KERNEL` is set; then it fails.
 
+pub mod browser;
 pub mod cgroup;
 pub mod cli;
 pub mod engines;
@@ -10,6 +11,8 @@ pub mod hostile;
 pub mod inference;
 pub mod known;
 pub mod learned;
+pub mod made;
+pub mod measured;
 pub mod programs;
 pub mod strace;
 pub mod tuples;

@@ -3,14 +3,16 @@
 #![cfg(target_arch = "x86_64")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a failure here is a test's failure")]
 
-use std::fs;
+use std::{fs, path::Path, process::Output};
 
 use seccomp_learn_tests::{
     cli::own_program,
     engines::{Docker, RUNTIMES, text, tiny},
     require,
 };
-use synth::{Action, CompileOptions, Entry, Profile, SeccompData, Verdict, compile, simulate};
+use synth::{
+    Action, CompileOptions, Container, Entry, Machine, Profile, SeccompData, Verdict, compile, reference,
+};
 use trace::Abi;
 
 /// `faccessat2`: the highest call that the profiles name.
@@ -42,18 +44,32 @@ fn numbers(x32: bool) -> Vec<u32> {
     numbers
 }
 
+/// The program that asks, and what it loads.
+fn mounts() -> Vec<String> {
+    let mount = |from: &str, to: &str| format!("--volume={from}:{to}:ro");
+    vec![
+        mount(own_program("answers").to_str().unwrap(), "/bin/answers"),
+        mount("/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu"),
+        mount("/lib64", "/lib64"),
+    ]
+}
+
+fn lines(output: &Output) -> Vec<String> {
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+/// What the simulator says about a number as seccomp sees it, without arguments.
+fn verdict(machine: &Machine, number: u32) -> Verdict {
+    let arch = Abi::X86_64.audit_arch();
+    machine.run(&SeccompData { nr: number.cast_signed(), arch, ..SeccompData::default() }).verdict
+}
+
 #[test]
 fn runcs_stub_is_simulated_and_crun_has_none() {
     require!("docker", "dockerd", "runc", "crun", "busybox");
     let folder = tempfile::tempdir().unwrap();
     let docker = Docker::start(&[tiny()]);
-    let mount = |from: &str, to: &str| format!("--volume={from}:{to}:ro");
-    let program = own_program("answers");
-    let mounts = [
-        mount(program.to_str().unwrap(), "/bin/answers"),
-        mount("/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu"),
-        mount("/lib64", "/lib64"),
-    ];
+    let mounts = mounts();
     let mounts: Vec<&str> = mounts.iter().map(String::as_str).collect();
     for (architectures, x32) in [
         (r#""SCMP_ARCH_X86_64""#, false),
@@ -74,16 +90,11 @@ fn runcs_stub_is_simulated_and_crun_has_none() {
             assert!(output.status.success(), "{runtime}: {}", text(&output));
             let options = CompileOptions::default().with_enosys_stub(runtime == "runc");
             let program = compile(&profile, Abi::X86_64, options).unwrap();
-            let lines: Vec<String> =
-                String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
+            let machine = Machine::new(&program).unwrap();
+            let lines = lines(&output);
             assert_eq!(lines.len(), numbers.len(), "{lines:?}");
             for (number, line) in numbers.iter().zip(&lines) {
-                let data = SeccompData {
-                    nr: number.cast_signed(),
-                    arch: Abi::X86_64.audit_arch(),
-                    ..SeccompData::default()
-                };
-                match simulate(&program, &data).unwrap() {
+                match verdict(&machine, *number) {
                     Verdict::Errno(errno) => {
                         assert_eq!(*line, format!("{number} {errno}"), "{runtime}, {architectures}")
                     }
@@ -97,4 +108,57 @@ fn runcs_stub_is_simulated_and_crun_has_none() {
         // The stub makes a difference, so the test can tell.
         assert_eq!(answers[0] != answers[1], !architectures.is_empty());
     }
+}
+
+/// The profiles that people use: of each, every number that it refuses, up to the newest that it names and beyond, is
+/// answered by a real runc, and by a real crun, as `replay --runtime` judges it.
+#[test]
+fn real_runtimes_refuse_as_replay_says() {
+    require!("docker", "dockerd", "runc", "crun", "busybox");
+    let folder = tempfile::tempdir().unwrap();
+    let docker = Docker::start(&[tiny()]);
+    let mounts = mounts();
+    let mounts: Vec<&str> = mounts.iter().map(String::as_str).collect();
+    let workloads = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("profiles/workloads");
+    let mut profiles = vec![(
+        "docker".to_owned(),
+        reference("docker").unwrap().resolve(&Container::new(Abi::X86_64, (6, 18))),
+    )];
+    for name in ["inference", "nim-llm", "webrtc-media"] {
+        let bytes = fs::read(workloads.join(name).join("profile.json")).unwrap();
+        profiles.push((name.to_owned(), Profile::read(&bytes).unwrap()));
+    }
+    let mut beyond = 0;
+    for (name, profile) in &profiles {
+        let file = folder.path().join("profile.json");
+        fs::write(&file, profile.to_json()).unwrap();
+        for runtime in RUNTIMES {
+            let options = CompileOptions::default().with_enosys_stub(runtime == "runc");
+            let machine = Machine::new(&compile(profile, Abi::X86_64, options).unwrap()).unwrap();
+            let errno = |number: u32| match verdict(&machine, number) {
+                Verdict::Errno(errno) => Some((number, errno)),
+                _ => None,
+            };
+            // What is allowed would be carried out.
+            let refused: Vec<(u32, u16)> = (0..520)
+                .chain([600, 1023, 1024, 0x3fff_ffff, X32, X32 | 39, X32 | 520])
+                .filter(|number| !synth::bypasses_filters(Abi::X86_64, *number))
+                .filter_map(errno)
+                .collect();
+            let words: Vec<String> = refused.iter().map(|(number, _)| number.to_string()).collect();
+            let arguments: Vec<&str> =
+                std::iter::once("answers").chain(words.iter().map(String::as_str)).collect();
+            let output = docker.engine(runtime).confined(&file, &mounts, &arguments);
+            assert!(output.status.success(), "{name}, {runtime}: {}", text(&output));
+            let expected: Vec<String> =
+                refused.iter().map(|(number, errno)| format!("{number} {errno}")).collect();
+            assert_eq!(lines(&output), expected, "{name}, {runtime}");
+            let enosys = refused.iter().filter(|(_, errno)| *errno == 38).count();
+            println!("{name}, {runtime}: {} refused as judged, {enosys} of them with ENOSYS", refused.len());
+            if runtime == "runc" {
+                beyond += enosys;
+            }
+        }
+    }
+    assert!(beyond > 0);
 }

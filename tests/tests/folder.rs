@@ -2,11 +2,15 @@
 
 use std::{
     fs,
+    io::Read as _,
     path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
 };
 
+use harness::{HeldOut, HeldOutRun};
 use seccomp_learn_tests::{
-    cli::{read_trace, run},
+    cli::{read_trace, run, seccomp_learn},
     programs::which,
     skip,
 };
@@ -42,6 +46,10 @@ fn a_folder_holds_all_that_the_later_verbs_need() {
     assert!(learned.stdout.contains("up to 78 % of such starts"), "1 - 0.05^(1/2): {lines:?}");
     let report = text(&folder.join("report.md"));
     assert!(report.contains(lines[0]) && report.contains("## Rules") && report.contains("does not promise"));
+    assert!(
+        report.contains("## Completeness") && report.contains("which says nothing about the next"),
+        "{report}"
+    );
 
     // The same evidence makes the same bytes, with the options that the folder keeps.
     let again = outer.path().join("again.json");
@@ -70,6 +78,14 @@ fn a_folder_holds_all_that_the_later_verbs_need() {
     assert!(folder.join("traces/run-002.json").exists());
     let merged: Value = serde_json::from_str(&text(&folder.join("profile.evidence.json"))).unwrap();
     assert_eq!(merged["workload"]["runs"], 2);
+    let report = text(&folder.join("report.md"));
+    assert!(report.contains("new ones expected in the next run; estimated sample coverage"), "{report}");
+    assert!(report.contains("The runs are repetitions of one scenario"), "{report}");
+    let again = run(["synth", dir, "-o", again.to_str().unwrap()]).expect_code(0).stderr;
+    assert!(
+        again.contains("after 2 runs: ") && again.contains("new ones expected in the next run"),
+        "{again}"
+    );
     let refused = learn(&[], &["/bin/true"]).expect_code(2);
     assert!(refused.stderr.contains("evidence of another command"), "{}", refused.stderr);
 }
@@ -313,6 +329,72 @@ fn a_wide_call_asks_for_a_decision() {
     assert!(
         findings(&folder).iter().any(|own| matches!(own, Finding::Accepted { owner, .. } if owner == "qa"))
     );
+}
+
+/// Starts that the folder's workload makes under its profile are held-out runs of it, and nothing else is.
+#[test]
+fn enforced_starts_are_written_down() {
+    let outer = tempfile::tempdir().unwrap();
+    let folder = learned(outer.path(), &["/bin/ls", "/"]);
+    let dir = folder.to_str().unwrap();
+    let held_out = || HeldOut::read(&fs::read(folder.join("heldout.json")).unwrap()).unwrap();
+    let said = run(["test", dir, "--runs", "2"]).expect_code(0).stdout;
+    assert!(said.contains("heldout.json holds 2 starts under this profile, 0 with a denial"), "{said}");
+    assert!(said.contains("up to 78 % of such starts may still meet one"), "1 - 0.05^(1/2): {said}");
+    let json = run(["test", dir, "--json"]).expect_code(0).stdout;
+    let result: Value = serde_json::from_str(json.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&result["held_out"]["runs"], &result["held_out"]["denied"]),
+        (&3.into(), &0.into()),
+        "{result}"
+    );
+    for run in held_out().runs {
+        assert_eq!(
+            (run.profile, run.container.as_str()),
+            (Some(profile(&folder).digest()), HeldOutRun::COMMAND)
+        );
+        assert!(run.denials.is_empty() && run.calls.is_none() && run.started.ends_with('Z'), "{run:?}");
+    }
+    // Another command, a start that refuses nothing on purpose, and one that only names what it would refuse.
+    run(["test", dir, "--", "/bin/ls", "/proc"]).expect_code(0);
+    run(["test", dir, "--complain"]).expect_code(0);
+    assert_eq!(held_out().runs.len(), 3);
+    // A denial counts, whether the workload was well or not; and for another profile the count begins anew.
+    let path = folder.join("profile.json");
+    let without: Vec<String> =
+        text(&path).lines().filter(|line| !line.contains("\"getdents64\"")).map(str::to_owned).collect();
+    fs::write(&path, without.join("\n")).unwrap();
+    let said = run(["test", dir, "--no-plain"]).expect_code(1).stdout;
+    assert!(said.contains("holds 1 start under this profile, 1 with a denial"), "{said}");
+    let last = held_out().runs.into_iter().find(|run| !run.denials.is_empty()).unwrap();
+    assert_eq!((last.denials[0].syscall.as_str(), last.denials[0].answer.as_str()), ("getdents64", "EPERM"));
+}
+
+/// Someone who asks us to stop gets no further start, and what was under way proves nothing.
+#[test]
+fn an_interrupted_start_is_the_last_one_and_counts_for_nothing() {
+    let outer = tempfile::tempdir().unwrap();
+    let [starts, time] = ["starts", "time"].map(|name| outer.path().join(name));
+    fs::write(&time, "0\n").unwrap();
+    let line = format!("echo x >> {}; read time < {}; sleep $time", starts.display(), time.display());
+    let folder = learned(outer.path(), &["/bin/sh", "-c", &line]);
+    let made = || text(&starts).lines().count();
+    let before = made();
+    fs::write(&time, "60\n").unwrap();
+    let mut test = seccomp_learn(["test", folder.to_str().unwrap(), "--runs", "3"]);
+    let mut child = test.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    while made() == before && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // SAFETY: kill has no memory effects; the child has not been waited for, so the id is its own.
+    assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGTERM) }, 0);
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(2), "{said}");
+    assert!(said.contains("error: interrupted; the start that was under way proves nothing"), "{said}");
+    assert_eq!(made(), before + 1);
+    assert!(!folder.join("heldout.json").exists());
 }
 
 /// Folders of earlier versions are read, and their additions count.

@@ -211,7 +211,7 @@ fn each_start_to_stop_is_a_held_out_run() {
         );
     }
     let file: Value = serde_json::from_slice(&fs::read(folder.path().join("heldout.json")).unwrap()).unwrap();
-    assert_eq!((&file["version"], file["runs"].as_array().unwrap().len()), (&"1.0".into(), 3));
+    assert_eq!((&file["version"], file["runs"].as_array().unwrap().len()), (&"1.1".into(), 3));
     for run in file["runs"].as_array().unwrap() {
         assert_eq!((&run["judged"], &run["denials"][0]["syscall"]), (&"enforced".into(), &"mkdir".into()));
         assert!(run["image"].as_str().is_some_and(|image| image.starts_with("sha256:")), "{run}");

@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+mod filter;
 mod overhead;
+mod replay;
 
 /// Options of `bench`.
 #[derive(clap::Args)]
@@ -19,6 +21,10 @@ pub(crate) struct Options {
 enum What {
     /// Nanoseconds added to a cheap syscall by recording, for recorded and for other processes
     Overhead(overhead::Options),
+    /// Nanoseconds for each call of a workload's own mix, under its profile and under Docker's default
+    Filter(filter::Options),
+    /// Verdicts a second of the simulator, and what judging and merging many traces takes
+    Replay(replay::Options),
     /// Measures the syscall that each line on standard input names
     #[command(hide = true)]
     Worker,
@@ -27,6 +33,8 @@ enum What {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     match &options.what {
         What::Overhead(options) => overhead::run(options),
+        What::Filter(options) => filter::run(options),
+        What::Replay(options) => replay::run(options),
         What::Worker => worker(),
     }
 }

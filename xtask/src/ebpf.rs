@@ -17,7 +17,7 @@ mod btf;
 mod build;
 mod core_source;
 mod object;
-mod toolchain;
+pub(crate) mod toolchain;
 
 /// Options of `ebpf`.
 #[derive(clap::Args)]

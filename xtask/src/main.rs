@@ -6,6 +6,7 @@ mod bench;
 mod demo;
 mod dist;
 mod ebpf;
+mod fuzz;
 mod gpu_kit;
 mod system;
 mod test;
@@ -27,6 +28,8 @@ enum Task {
     Workloads(workloads::Options),
     /// Builds the static binary and the image archive.
     Dist(dist::Options),
+    /// Gives everything that is read to a fuzzer.
+    Fuzz(fuzz::Options),
     /// Makes a folder that records, confines and measures the LLM service on any GPU host.
     GpuKit(gpu_kit::Options),
 }
@@ -39,6 +42,7 @@ fn main() -> anyhow::Result<()> {
         Task::Ebpf(options) => ebpf::run(&options),
         Task::Workloads(options) => workloads::run(&options),
         Task::Dist(options) => dist::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::GpuKit(options) => gpu_kit::run(&options),
     }
 }

@@ -28,9 +28,10 @@ const fn program(package: &'static str, program: &'static str) -> Need {
 }
 
 /// What the end-to-end tests run; none of it is needed to build.
-const PROGRAMS: [Need; 21] = [
+const PROGRAMS: [Need; 22] = [
     program("bpftool", "bpftool"),
     program("busybox-static", "busybox"),
+    program("chromium", "chromium"),
     program("containerd", "ctr"),
     program("crun", "crun"),
     program("curl", "curl"),

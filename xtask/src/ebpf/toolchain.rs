@@ -33,25 +33,28 @@ pub(super) struct Tools {
 impl Tools {
     /// Finds what is there, and installs what is not: the compiler into rustup's home, the rest into `store`.
     pub(super) fn ensure(store: &Path) -> anyhow::Result<Self> {
-        if system::find_program("rustup").is_none() {
-            bail!("`rustup` is missing for building BPF objects; install it from rustup.rs");
-        }
-        let toolchain = match installed() {
-            Some(toolchain) => toolchain,
-            None => {
-                system::note(&format!("installing the compiler {NIGHTLY}"));
-                let mut install = Command::new("rustup");
-                install.args(["toolchain", "install", NIGHTLY, "--profile", "minimal"]);
-                system::run(install.args(["--component", "rust-src", "--no-self-update"]))
-                    .with_context(|| format!("the compiler `{NIGHTLY}` could not be had from rustup"))?;
-                installed().with_context(|| format!("`{NIGHTLY}` is not of commit {COMMIT}"))?
-            }
-        };
+        let toolchain = nightly("building BPF objects")?;
         let sysroot = printed(compiler(&toolchain).args(["--print", "sysroot"]))?;
         let sysroot = PathBuf::from(sysroot.trim());
         let core = CoreSource::ensure(&toolchain, &sysroot, store)?;
         Ok(Self { linker: linker(store)?, toolchain, sysroot, core })
     }
+}
+
+/// The pinned compiler, installed if it is not there; `why` ends the sentence "`rustup` is missing for".
+pub(crate) fn nightly(why: &str) -> anyhow::Result<String> {
+    if system::find_program("rustup").is_none() {
+        bail!("`rustup` is missing for {why}; install it from rustup.rs");
+    }
+    if let Some(toolchain) = installed() {
+        return Ok(toolchain);
+    }
+    system::note(&format!("installing the compiler {NIGHTLY}"));
+    let mut install = Command::new("rustup");
+    install.args(["toolchain", "install", NIGHTLY, "--profile", "minimal"]);
+    system::run(install.args(["--component", "rust-src", "--no-self-update"]))
+        .with_context(|| format!("the compiler `{NIGHTLY}` could not be had from rustup"))?;
+    installed().with_context(|| format!("`{NIGHTLY}` is not of commit {COMMIT}"))
 }
 
 /// A toolchain of the pinned commit, under whichever name it is installed.
@@ -71,7 +74,7 @@ fn compiler(toolchain: &str) -> Command {
 }
 
 /// What a command prints; its own complaints are part of the error.
-pub(super) fn printed(command: &mut Command) -> anyhow::Result<String> {
+pub(crate) fn printed(command: &mut Command) -> anyhow::Result<String> {
     let shown = system::show(command);
     let output =
         command.stdin(Stdio::null()).output().with_context(|| format!("could not start `{shown}`"))?;
@@ -106,7 +109,7 @@ fn linker(store: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// Takes away what the cargo that runs this task, or the user's shell, would hand on to a build of its own.
-pub(super) fn clean(command: &mut Command) {
+pub(crate) fn clean(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         let own = text.starts_with("CARGO_PROFILE_")

@@ -1,0 +1,6 @@
+//! The fuzzer's way into `conditions`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    seccomp_learn_fuzz::conditions(data);
+});
