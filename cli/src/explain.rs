@@ -264,6 +264,9 @@ fn in_profile(text: &mut String, profile: &InProfile, explanation: &Explanation)
     for decision in &profile.decisions {
         field(text, "decided", decision);
     }
+    for finding in &profile.findings {
+        field(text, "found", finding);
+    }
     for lint in &profile.lints {
         field(text, lint.severity.as_str(), &format!("{} ({}): {}", lint.title, lint.id, lint.what_to_do));
     }

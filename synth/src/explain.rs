@@ -13,6 +13,7 @@ use crate::{
     condition::{display_conditions, parse_conditions},
     decode,
     evidence::{Evidence, EvidenceRule, Reason},
+    finding::Finding,
     knowledge::siblings,
     lint::{Lint, lint},
     profile::{Action, Condition, Profile},
@@ -96,6 +97,8 @@ pub struct InProfile {
     pub brought: BTreeSet<String>,
     /// What a reviewer decided about it.
     pub decisions: Vec<String>,
+    /// What was found about it when the profile was made.
+    pub findings: Vec<String>,
     /// What there is to look at.
     pub lints: Vec<Lint>,
     /// The libseccomp that does not know the name, so that what the profile says is not in its filters.
@@ -274,6 +277,12 @@ fn in_profile(syscall: &str, conditions: &[Condition], place: Within<'_>) -> Res
         entries: said.collect(),
         why: evidence.map(|evidence| why(evidence, syscall, native, touches)).unwrap_or_default(),
         brought: evidence.map(|evidence| brought(evidence, syscall)).unwrap_or_default(),
+        findings: evidence
+            .iter()
+            .flat_map(|evidence| &evidence.findings)
+            .filter(|finding| finding.syscall() == Some(syscall))
+            .map(Finding::message)
+            .collect(),
         decisions: decisions
             .filter(|own| own.syscall == syscall)
             .map(|own| {

@@ -66,6 +66,8 @@ fn a_profile_says_whether_and_its_evidence_why() {
         "{clone3}"
     );
     assert!(explain(&["ptrace", WORKLOAD]).expect_code(1).stdout.contains("the default action"));
+    let mbind = explain(&["mbind", WORKLOAD]).expect_code(1).stdout.replace(char::is_whitespace, " ");
+    assert!(mbind.contains("found         `mbind` was called 6 times and succeeded"), "{mbind}");
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub(crate) fn guard(
     let ceiling = allowed(ceiling);
     for (name, clauses) in std::mem::take(&mut rules.allowed) {
         let bounded = match ceiling.get(name.as_str()) {
-            Some(bounds) => intersect(&clauses, bounds, rules.seen.get(&name)),
+            Some(bounds) => intersect(&clauses, bounds, &Seen::new(&rules, seen, &name)),
             None => Clauses::new(),
         };
         let observed = clauses.values().flatten().any(|reason| reason.observed_abi().is_some());
@@ -85,20 +85,51 @@ fn allowed(ceiling: &Profile) -> BTreeMap<&str, BTreeSet<Clause>> {
 }
 
 /// What both let through. Where the calls that a clause comes from are above the ceiling, what is left of it stands for
-/// nothing that was seen, and goes with them.
-fn intersect(clauses: &Clauses, bounds: &BTreeSet<Clause>, seen: Option<&BTreeMap<Clause, u64>>) -> Clauses {
-    let is_seen = |joint: &Clause| seen.is_none_or(|seen| seen.keys().any(|own| joint.and(own).is_some()));
+/// nothing that was seen, and goes with them. Where all calls are, so does what is harmless beside them, and what is left
+/// of the call where no rule tests its arguments.
+fn intersect(clauses: &Clauses, bounds: &BTreeSet<Clause>, seen: &Seen<'_>) -> Clauses {
+    let is_above = seen.is_all && !bounds.iter().any(|bound| seen.may_meet(bound));
+    let of_calls = |own: &Reason| matches!(own, Reason::Observed { .. } | Reason::ExecSession { .. });
+    let of_these = |own: &Reason| of_calls(own) || matches!(own, Reason::Harmless { .. });
     let mut both: BTreeMap<Clause, BTreeSet<Reason>> = BTreeMap::new();
     for (clause, reasons) in clauses {
-        let is_observed = !clause.is_always()
-            && reasons.iter().all(|own| matches!(own, Reason::Observed { .. } | Reason::ExecSession { .. }));
+        if is_above && reasons.iter().all(of_these) {
+            continue;
+        }
+        let is_observed = !clause.is_always() && reasons.iter().all(of_calls);
         for joint in bounds.iter().filter_map(|bound| clause.and(bound)) {
-            if !is_observed || is_seen(&joint) {
+            if !is_observed || seen.may_meet(&joint) {
                 both.entry(joint).or_default().extend(reasons.iter().cloned());
             }
         }
     }
     both
+}
+
+/// The arguments with which a call was seen.
+struct Seen<'r> {
+    /// None where they were not recorded.
+    clauses: Option<&'r BTreeMap<Clause, u64>>,
+    /// Whether these are all that there were.
+    is_all: bool,
+}
+
+impl<'r> Seen<'r> {
+    fn new(rules: &'r Rules, seen: Observed<'_>, name: &str) -> Self {
+        let is_all = |row: &trace::Row| {
+            let arguments = row.arguments.as_ref();
+            arguments.is_some_and(|own| !own.wide && own.beyond == 0 && own.unread == 0)
+        };
+        Self {
+            clauses: rules.seen.get(name),
+            is_all: seen.rows().filter(|row| row.name == name && row.calls > 0).all(is_all),
+        }
+    }
+
+    /// Whether a call may have been seen that the clause lets through.
+    fn may_meet(&self, clause: &Clause) -> bool {
+        self.clauses.is_none_or(|seen| seen.keys().any(|own| clause.and(own).is_some()))
+    }
 }
 
 /// The arguments with which a call was seen and which are above the ceiling.
