@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+#[path = "common/laws.rs"]
+mod kept;
 #[path = "common/profiles.rs"]
 mod profiles;
 
 use std::{collections::BTreeSet, fmt::Write};
 
+use kept::laws;
 use proptest::prelude::*;
 use seccomp_learn_synth::{
     Action, Architecture, CompileOptions, Entry, Evidence, EvidenceRule, Flag, Lint, Profile, Severity, ask,
@@ -347,7 +350,7 @@ fn conditions() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(laws(48))]
 
     /// Any profile that compiles has its lints; a power is found if and only if a call of it passes.
     #[test]
