@@ -1,19 +1,19 @@
 //! `replay`: recorded calls held against profiles, without running anything; by the simulator and by the kernel.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
 use seccomp_learn_tests::{
     cli::{Finished, read_trace, run, seccomp_learn},
+    made::{row, trace, write},
     measured::measured,
     skip,
 };
 use serde_json::Value;
 use synth::Profile;
-use trace::{Abi, Backend, FirstSight, Outcome, PhaseName, Recorder, Row, Target, TargetKind, Trace};
+use trace::{Abi, Row};
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -90,43 +90,9 @@ fn a_worked_workload_needs_nothing_that_its_profile_refuses() {
     }
 }
 
-fn recorder() -> Recorder {
-    Recorder {
-        tool: "seccomp-learn test".to_owned(),
-        backend: Backend::Ebpf,
-        kernel: "6.18.0".to_owned(),
-        arch: "x86_64".to_owned(),
-        started: "2026-01-01T00:00:00Z".to_owned(),
-        duration_ms: 1000,
-        perturbations: Vec::new(),
-    }
-}
-
-fn row(name: &str, calls: u64, comm: &str) -> Row {
-    Row {
-        abi: Abi::X86_64,
-        number: Abi::X86_64.number(name).unwrap(),
-        name: name.to_owned(),
-        calls,
-        runs: 1,
-        denied: 0,
-        outcomes: BTreeMap::from([(Outcome::Ok, calls)]),
-        refusals: BTreeMap::new(),
-        in_flight: 0,
-        never_returned: 0,
-        phases: BTreeSet::from([PhaseName::Startup]),
-        first: FirstSight { after_ms: 12, pid: 4711, comm: comm.to_owned() },
-        arguments: None,
-    }
-}
-
 fn written(path: &Path, rows: Vec<Row>) -> String {
-    let mut trace = Trace::new(recorder(), Target::new(TargetKind::Command));
-    trace.complete = true;
-    trace.syscalls = rows;
-    trace.seal().unwrap();
-    trace.write(fs::File::create(path).unwrap()).unwrap();
-    path.display().to_string()
+    let (folder, name) = (path.parent().unwrap(), path.file_name().unwrap().to_str().unwrap());
+    write(&trace(1000, rows), folder, name).display().to_string()
 }
 
 fn profile(path: &Path) -> String {
@@ -184,12 +150,10 @@ fn what_cannot_be_asked_here_is_counted() {
         "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32", "SCMP_ARCH_AARCH64"]}"#;
     fs::write(&profile, text).unwrap();
     let of = |abi: Abi, name: &str| Row { abi, number: abi.number(name).unwrap(), ..row(name, 1, "cat") };
-    let mut foreign =
-        Trace::new(Recorder { arch: "aarch64".to_owned(), ..recorder() }, Target::new(TargetKind::Command));
-    foreign.complete = true;
-    foreign.syscalls = vec![of(Abi::Aarch64, "read"), of(Abi::Aarch64, "write"), of(Abi::Arm, "read")];
-    foreign.seal().unwrap();
-    foreign.write(fs::File::create(at("foreign.json")).unwrap()).unwrap();
+    let rows = vec![of(Abi::Aarch64, "read"), of(Abi::Aarch64, "write"), of(Abi::Arm, "read")];
+    let mut foreign = trace(1000, rows);
+    foreign.recorder.arch = "aarch64".to_owned();
+    write(&foreign, folder.path(), "foreign.json");
     let own = [(Abi::X86_64, "read"), (Abi::X86_64, "mount"), (Abi::X86_64, "uretprobe"), (Abi::X32, "read")];
     let own = own.into_iter().chain([(Abi::I386, "read"), (Abi::I386, "mount"), (Abi::I386, "socket")]);
     written(&at("own.json"), own.map(|(abi, name)| of(abi, name)).collect());
