@@ -14,7 +14,7 @@ use trace::{Abi, Trace};
 
 use crate::{
     exit, folder, input,
-    output::{SIDECAR_LIMIT, TRACE_LIMIT, read_within},
+    output::{TRACE_LIMIT, read_within},
     terminal::{print, say},
 };
 
@@ -28,7 +28,7 @@ mod words;
 /// not differ, whatever their text. Recordings are compared by the calls in them, their arguments, phases and how they
 /// ended; how often something happened is no difference.
 ///
-/// Exits with 0 if nothing changed, and with 1 if something did.
+/// Exits with 0 if nothing changed, with 1 if something did, and with 3 if the recordings say too little to tell.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// What was: a profile, a trace, a workload folder, or the name of a shipped default (docker, podman, containerd)
@@ -71,14 +71,14 @@ struct Known {
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let (old, new) = sides(options)?;
     let names = [&options.old, &options.new].map(|path| path.display().to_string());
-    let (text, differ) = match (old, new) {
+    let (text, code) = match (old, new) {
         (Side::Profile(old), Side::Profile(new)) => profiles(options.format, &names, &old, &new)?,
         (Side::Trace(old), Side::Trace(new)) => traces(options.format, &names, &old, &new),
         (Side::Profile(_), Side::Trace(_)) => return Err(unlike(&options.old, &options.new)),
         (Side::Trace(_), Side::Profile(_)) => return Err(unlike(&options.new, &options.old)),
     };
     print(text);
-    Ok(exit::code(if differ { exit::NO } else { exit::YES }))
+    Ok(exit::code(code))
 }
 
 fn unlike(profile: &Path, trace: &Path) -> anyhow::Error {
@@ -89,7 +89,7 @@ fn unlike(profile: &Path, trace: &Path) -> anyhow::Error {
     )
 }
 
-fn profiles(format: Format, names: &[String; 2], old: &Known, new: &Known) -> anyhow::Result<(String, bool)> {
+fn profiles(format: Format, names: &[String; 2], old: &Known, new: &Known) -> anyhow::Result<(String, u8)> {
     let native = native([old, new]);
     let difference = synth::difference(&old.profile, &new.profile, native, CompileOptions::default())
         .context("cannot compile the profiles")?;
@@ -106,7 +106,7 @@ fn profiles(format: Format, names: &[String; 2], old: &Known, new: &Known) -> an
         Format::Text => profiles::text(&difference, native, [&old.profile, &new.profile], evidence),
         Format::Json => profiles::json(&difference, names, native, evidence),
     };
-    Ok((text, !difference.is_empty()))
+    Ok((text, if difference.is_empty() { exit::YES } else { exit::NO }))
 }
 
 /// The machine's own ABI: this host's, unless both profiles are for another one.
@@ -123,7 +123,7 @@ fn native(sides: [&Known; 2]) -> Abi {
     old.intersection(&new).next().copied().unwrap_or(host)
 }
 
-fn traces(format: Format, names: &[String; 2], old: &Trace, new: &Trace) -> (String, bool) {
+fn traces(format: Format, names: &[String; 2], old: &Trace, new: &Trace) -> (String, u8) {
     for (name, trace) in names.iter().zip([old, new]) {
         if !trace.complete || trace.losses.lost_calls() {
             say(format!(
@@ -136,11 +136,23 @@ fn traces(format: Format, names: &[String; 2], old: &Trace, new: &Trace) -> (Str
         Format::Text => traces::text(&difference, old.runs, new.runs),
         Format::Json => traces::json(&difference, names),
     };
-    (text, !difference.is_empty())
+    let code = match (difference.is_empty(), difference.is_known()) {
+        (true, _) => exit::YES,
+        (false, true) => exit::NO,
+        (false, false) => exit::EVIDENCE,
+    };
+    (text, code)
 }
 
 /// Both sides. A folder beside a trace stands for its traces.
 fn sides(options: &Options) -> anyhow::Result<(Side, Side)> {
+    let lone = [&options.old, &options.new].into_iter().find(|path| options.traces && !path.is_dir());
+    if let Some(path) = lone {
+        bail!(
+            "`{}` is no folder, of which `--traces` would take the traces; leave `--traces` out",
+            path.display()
+        );
+    }
     let old = side(&options.old, options.traces)?;
     let new = side(&options.new, options.traces)?;
     Ok(match (old, new) {
@@ -161,7 +173,7 @@ fn side(path: &Path, traces: bool) -> anyhow::Result<Side> {
         return Ok(Side::Trace(Box::new(input::merged(&[path.to_owned()])?)));
     }
     let profile = input::profile(path)?;
-    let evidence = evidence(path, &profile)?;
+    let evidence = input::sidecar(path, &profile)?.and_then(|sidecar| sidecar.own_or_say(path));
     Ok(Side::Profile(Box::new(Known { profile, evidence })))
 }
 
@@ -175,29 +187,7 @@ fn is_trace(path: &Path) -> anyhow::Result<bool> {
     if !path.exists() {
         return Ok(false);
     }
-    if !path.is_file() {
-        bail!("`{}` is no file; a pipe can be read only once, so put it into a file first", path.display());
-    }
+    input::no_pipe(path)?;
     let bytes = read_within(path, TRACE_LIMIT)?;
     Ok(serde_json::from_slice::<Keys>(&bytes).is_ok_and(|keys| keys.recorder.is_some()))
-}
-
-/// The evidence in the folder or beside the file, if it is about this very profile.
-fn evidence(path: &Path, profile: &Profile) -> anyhow::Result<Option<Evidence>> {
-    let beside =
-        if path.is_dir() { path.join(folder::EVIDENCE) } else { path.with_extension("evidence.json") };
-    if !beside.exists() {
-        return Ok(None);
-    }
-    let context = || format!("cannot read evidence `{}`", beside.display());
-    let evidence = Evidence::read(&read_within(&beside, SIDECAR_LIMIT)?).with_context(context)?;
-    if evidence.profile != profile.digest() {
-        say(format!(
-            "`{}` is about another profile than `{}`, so its reasons are left out; make both anew with `seccomp-learn synth`",
-            beside.display(),
-            path.display()
-        ));
-        return Ok(None);
-    }
-    Ok(Some(evidence))
 }

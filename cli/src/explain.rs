@@ -4,18 +4,13 @@ use std::{fmt::Write as _, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use synth::{
-    AbiAnswer, Carried, Condition, Evidence, Explanation, InProfile, Profile, Within, arguments, decode,
-};
+use synth::{AbiAnswer, Carried, Condition, Explanation, InProfile, Profile, Within, arguments, decode};
 use trace::Abi;
 
 use crate::{
     exit, input,
-    terminal::{count, print, say},
+    terminal::{count, print, wrapped},
 };
-
-/// As wide as a line gets.
-const WIDTH: usize = 100;
 
 /// More attacks than a reader of a terminal looks through.
 const MOST_ATTACKS: usize = 12;
@@ -25,7 +20,7 @@ const MOST_ATTACKS: usize = 12;
 /// Without a profile it says what is known about the call. With one it says whether the profile lets it through, by
 /// which entry, and for what reasons.
 ///
-/// Exits with 1 if the profile refuses what was asked about.
+/// Exits with 1 if the profile refuses what was asked about, and with 0 if it allows at least some of it.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// A call: `openat`, `socket(domain == AF_INET)`, `socket(AF_INET, SOCK_STREAM)`, `ioctl TIOCGWINSZ`, or an entry
@@ -46,14 +41,10 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let questions = questions(&options.question)?;
     let profile = options.profile.as_deref().map(input::profile).transpose()?;
-    let evidence = options.profile.as_deref().map(input::evidence).transpose()?.flatten();
-    let is_about = |evidence: &Evidence| profile.as_ref().is_some_and(|own| own.digest() == evidence.profile);
-    if evidence.as_ref().is_some_and(|evidence| !is_about(evidence)) {
-        say(
-            "the evidence is about another profile, so its reasons are not shown; make both again with `seccomp-learn synth`",
-        );
-    }
-    let evidence = evidence.filter(is_about);
+    let evidence = match (options.profile.as_deref(), &profile) {
+        (Some(path), Some(profile)) => input::evidence(path, profile)?,
+        _ => None,
+    };
     let native =
         evidence.as_ref().map_or_else(|| input::container().native, |evidence| evidence.workload.native);
     let within = profile.as_ref().map(|profile| Within { profile, evidence: evidence.as_ref(), native });
@@ -101,7 +92,7 @@ fn questions(text: &str) -> anyhow::Result<Vec<(String, Vec<Condition>)>> {
     let conditions = match rest.strip_prefix('(').map(|rest| rest.strip_suffix(')')) {
         Some(Some(inner)) if inner.trim().is_empty() => Vec::new(),
         Some(Some(inner)) if inner.contains(['=', '<', '>']) => read(name, inner)?,
-        Some(Some(inner)) => read(name, &by_place(name, inner))?,
+        Some(Some(inner)) => read(name, &by_place(inner))?,
         Some(None) => bail!("`{text}` has no `)`"),
         None if rest.is_empty() => Vec::new(),
         None => by_value(name, rest)?,
@@ -115,15 +106,14 @@ fn read(name: &str, text: &str) -> anyhow::Result<Vec<Condition>> {
 
 /// Arguments in their places, as conditions: `AF_INET, SOCK_STREAM` is `domain == AF_INET, type == SOCK_STREAM`. What is
 /// left open is `_` or `…`.
-fn by_place(name: &str, arguments: &str) -> String {
+fn by_place(arguments: &str) -> String {
     let condition = |(index, word): (u32, &str)| {
         let word = word.trim();
         if matches!(word, "" | "_" | "…" | "...") {
             return None;
         }
         let word = if word == "NULL" { "0" } else { word };
-        let named = arguments::argument(name, index).map(|argument| argument.name.clone());
-        Some(format!("{} == {word}", named.unwrap_or_else(|| format!("arg{index}"))))
+        Some(format!("arg{index} == {word}"))
     };
     (0..).zip(arguments.split(',')).filter_map(condition).collect::<Vec<_>>().join(", ")
 }
@@ -226,7 +216,7 @@ fn in_profile(text: &mut String, profile: &InProfile, explanation: &Explanation)
         let passing = answer.abi != own_abi(profile) && answer.answer == Carried::Refused;
         // That a foreign ABI refuses goes without saying.
         if !passing {
-            field(text, answer.abi.as_str(), &carried(answer));
+            field(text, answer.abi.as_str(), &carried(answer, explanation.numbers.get(&answer.abi)));
         }
     }
     if let Some(library) = &profile.unknown_to {
@@ -280,9 +270,12 @@ fn own_abi(profile: &InProfile) -> Abi {
     profile.answers.first().map_or(Abi::X86_64, |answer| answer.abi)
 }
 
-fn carried(answer: &AbiAnswer) -> String {
+fn carried(answer: &AbiAnswer, number: Option<&u32>) -> String {
+    let unasked = number.is_some_and(|number| synth::bypasses_filters(answer.abi, *number));
     let refused = answer.refused_with.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     match (answer.answer, &answer.passes, &answer.fails) {
+        _ if unasked => "carried out: the kernel asks no filter about it".to_owned(),
+        (Carried::Unknown, ..) => "cannot be told: its conditions are too many".to_owned(),
         (Carried::Allowed, ..) => "allowed".to_owned(),
         (Carried::Refused, ..) => format!("refused: {refused}"),
         (Carried::Partly, Some(passes), Some(fails)) => {
@@ -292,35 +285,9 @@ fn carried(answer: &AbiAnswer) -> String {
     }
 }
 
-/// A line with a label, broken where it gets too long; what others wrote in it cannot steer a terminal.
+/// A line with a label, broken where it gets too long.
 fn field(text: &mut String, label: &str, value: &str) {
-    const LABEL: usize = 14;
-    let mut line = format!("  {label:LABEL$}");
-    let mut width = line.chars().count();
-    let margin = width;
-    let mut first = true;
-    for word in value.split(' ') {
-        let word: String =
-            word.chars()
-                .map(|letter| {
-                    if letter.is_control() { letter.escape_default().to_string() } else { letter.to_string() }
-                })
-                .collect();
-        let length = word.chars().count();
-        if !first && width.saturating_add(length).saturating_add(1) > WIDTH {
-            let _ = write!(line, "\n{:margin$}", "");
-            width = margin;
-            first = true;
-        }
-        if !first {
-            line.push(' ');
-            width = width.saturating_add(1);
-        }
-        line += &word;
-        width = width.saturating_add(length);
-        first = false;
-    }
-    let _ = writeln!(text, "{}", line.trim_end());
+    *text += &wrapped(value.split(' '), &format!("  {label:14}"), &" ".repeat(16));
 }
 
 #[cfg(test)]
@@ -352,6 +319,12 @@ mod tests {
         assert_eq!(asked(" openat "), [("openat".to_owned(), "always".to_owned())]);
         assert_eq!(asked("getpid()"), [("getpid".to_owned(), "always".to_owned())]);
         assert_eq!(asked("ioctl TIOCGWINSZ"), asked("ioctl(_, TIOCGWINSZ)"));
+        assert_eq!(
+            asked("ioctl(1, TIOCGWINSZ)")[0].1,
+            "arg0 & 0xffffffff == 0x1, arg1 & 0xffffffff == 0x5413"
+        );
+        assert_eq!(asked("openat(AT_FDCWD)")[0].1, "arg0 & 0xffffffff == 0xffffff9c");
+        assert_eq!(asked("kill(-1)")[0].1, "arg0 & 0xffffffff == 0xffffffff");
         assert_eq!(asked("socket AF_UNIX SOCK_DGRAM"), asked("socket(AF_UNIX, SOCK_DGRAM)"));
         let entry = r#"{"names": ["read", "socket"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "value": 2, "op": "SCMP_CMP_EQ"}]}"#;
         let both = asked(entry);
@@ -366,21 +339,13 @@ mod tests {
             ("socket(domain == AF_INET", "has no `)`"),
             ("socket(domian == 2)", "domian"),
             ("socket AF_NOWHERE", "AF_NOWHERE"),
+            ("openat(AT_FDWC)", "`AT_FDWC` is no value of `arg0`"),
+            ("socket(AF_NOWHERE)", "`AF_NOWHERE` is no value of `domain`"),
             ("{\"names\": [\"read\"]}", "action"),
             ("{\"names\": [\"red\"], \"action\": \"SCMP_ACT_ALLOW\"}", "unknown syscall `red`"),
         ] {
             let error = format!("{:#}", questions(text).unwrap_err());
             assert!(error.contains(culprit), "{text}: {error}");
         }
-    }
-
-    #[test]
-    fn lines_stay_short_and_obey_nobody() {
-        let mut text = String::new();
-        field(&mut text, "why", &"word ".repeat(60));
-        assert!(text.lines().count() > 1 && text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
-        let mut text = String::new();
-        field(&mut text, "why", "\u{1b}[31mred\u{7}");
-        assert!(!text.contains('\u{1b}') && text.contains("\\u{1b}[31mred"), "{text:?}");
     }
 }

@@ -2,11 +2,30 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use harness::{HeldOut, HeldOutRun, Tally};
+use synth::{Evidence, Profile};
 use trace::Digest;
 
-use crate::{folder, input, output::Output};
+use crate::{
+    folder, input,
+    output::{Output, SIDECAR_LIMIT, read_within},
+};
+
+/// The profile that runs have to be about to count, and the image where its evidence names one.
+pub(crate) fn about(profile: &Profile, evidence: Option<&Evidence>) -> (Digest, Option<Digest>) {
+    (profile.digest(), evidence.and_then(|own| own.workload.image))
+}
+
+/// The runs in a file, and its bytes; none where there is no such file.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Option<(HeldOut, Vec<u8>)>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bytes = read_within(path, SIDECAR_LIMIT)?;
+    let list = HeldOut::read(&bytes).with_context(|| format!("cannot read `{}`", path.display()))?;
+    Ok(Some((list, bytes)))
+}
 
 /// Where they go, and what they are about.
 #[derive(Debug, Default)]
@@ -30,8 +49,8 @@ impl Ledger {
                 folder.display()
             );
         }
-        let image = input::evidence(folder)?.and_then(|evidence| evidence.workload.image);
-        let about = Some((input::profile(folder)?.digest(), image));
+        let profile = input::profile(folder)?;
+        let about = Some(about(&profile, input::evidence(folder, &profile)?.as_ref()));
         let ledger = Self { path: Some(folder.join(folder::HELD_OUT)), about };
         ledger.check()?;
         Ok(ledger)
@@ -46,7 +65,8 @@ impl Ledger {
     }
 
     fn read(&self) -> anyhow::Result<HeldOut> {
-        self.path.as_deref().map_or_else(|| Ok(HeldOut::default()), input::held_out)
+        let found = self.path.as_deref().map(read).transpose()?.flatten();
+        Ok(found.map(|(list, _)| list).unwrap_or_default())
     }
 
     /// Adds a run, in one step: what others wrote meanwhile stays.

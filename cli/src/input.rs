@@ -5,14 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, bail};
-use harness::HeldOut;
+use anyhow::{Context, anyhow, bail};
 use synth::{Container, Evidence, Profile};
-use trace::{Abi, Merger, Trace};
+use trace::{Abi, MergeError, Merger, Trace};
 
 use crate::{
     folder,
     output::{SIDECAR_LIMIT, TRACE_LIMIT, read, read_within},
+    terminal::{quoted, say},
 };
 
 /// Reads one trace.
@@ -40,6 +40,14 @@ pub(crate) fn trace_files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Refuses what can be read only once, where it is read more than once.
+pub(crate) fn no_pipe(path: &Path) -> anyhow::Result<()> {
+    if path.exists() && !path.is_file() {
+        bail!("`{}` is no file; a pipe can be read only once, so put it into a file first", path.display());
+    }
+    Ok(())
+}
+
 /// Reads traces, of which a folder may stand for all that are in it, and merges them: one after the other, so that
 /// memory does not grow with their number.
 pub(crate) fn merged(paths: &[PathBuf]) -> anyhow::Result<Trace> {
@@ -55,7 +63,8 @@ pub(crate) fn merged(paths: &[PathBuf]) -> anyhow::Result<Trace> {
             kept.insert(runs.len(), bytes);
         }
     }
-    let mut merger = Merger::of(runs).context("cannot merge the traces")?;
+    let mut merger =
+        Merger::of(runs).map_err(|error| named(error, &files)).context("cannot merge the traces")?;
     for (path, place) in files.iter().zip(1..) {
         let trace = match kept.remove(&place) {
             Some(bytes) => Trace::read(bytes.as_slice())
@@ -67,6 +76,20 @@ pub(crate) fn merged(paths: &[PathBuf]) -> anyhow::Result<Trace> {
     merger.finish().context("cannot merge the traces")
 }
 
+/// Which files it is about, where that is known.
+fn named(error: MergeError, files: &[PathBuf]) -> anyhow::Error {
+    if let MergeError::Overlap { run, inputs: [one, other] } = error
+        && let (Some(one), Some(other)) = (files.get(one), files.get(other))
+    {
+        return anyhow!(
+            "`{}` and `{}` share run `{run}` but neither contains the other; merge the traces of the single runs instead",
+            one.display(),
+            other.display()
+        );
+    }
+    error.into()
+}
+
 /// Reads a profile: a file, a workload folder, or the name of a shipped default.
 pub(crate) fn profile(name: &Path) -> anyhow::Result<Profile> {
     if !name.exists()
@@ -74,7 +97,7 @@ pub(crate) fn profile(name: &Path) -> anyhow::Result<Profile> {
     {
         return Ok(reference.resolve(&container()));
     }
-    let path = if name.is_dir() { name.join(folder::PROFILE) } else { name.to_owned() };
+    let path = profile_file(name)?;
     if !path.exists() && !name.to_string_lossy().contains('/') {
         bail!(
             "cannot read `{}`: no such file, and no shipped default (docker, podman, containerd)",
@@ -84,23 +107,64 @@ pub(crate) fn profile(name: &Path) -> anyhow::Result<Profile> {
     Profile::read(&read(&path)?).with_context(|| format!("cannot read profile `{}`", path.display()))
 }
 
-/// The evidence of a profile in a workload folder; a lone file's says nothing about what the user runs now.
-pub(crate) fn evidence(name: &Path) -> anyhow::Result<Option<Evidence>> {
-    let path = name.join(folder::EVIDENCE);
-    if !name.is_dir() || !path.exists() {
-        return Ok(None);
+/// The file of a profile: of a workload folder the one in it, which must be there.
+pub(crate) fn profile_file(name: &Path) -> anyhow::Result<PathBuf> {
+    if !name.is_dir() {
+        return Ok(name.to_owned());
     }
-    let evidence = Evidence::read(&read_within(&path, SIDECAR_LIMIT)?);
-    evidence.map(Some).with_context(|| format!("cannot read evidence `{}`", path.display()))
+    let path = name.join(folder::PROFILE);
+    if !path.exists() {
+        let [folder, file] = [name, &path].map(quoted);
+        bail!(
+            "`{}` has no `{}`; make one with `seccomp-learn synth {folder} -o {file}`",
+            name.display(),
+            folder::PROFILE
+        );
+    }
+    Ok(path)
 }
 
-/// The held-out runs in a file; none where there is no such file.
-pub(crate) fn held_out(path: &Path) -> anyhow::Result<HeldOut> {
-    if !path.exists() {
-        return Ok(HeldOut::default());
+/// What lies beside a profile as its evidence.
+pub(crate) struct Sidecar {
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) evidence: Evidence,
+    /// Whether it is about this very profile: reasons say nothing about a profile that was changed after them.
+    pub(crate) is_own: bool,
+}
+
+impl Sidecar {
+    /// The evidence, if it is about this very profile; says so where it is not.
+    pub(crate) fn own_or_say(self, profile: &Path) -> Option<Evidence> {
+        if !self.is_own {
+            say(format!(
+                "warning: `{}` is about another profile than `{}`, so its reasons are left out; make both anew with `seccomp-learn synth`",
+                self.path.display(),
+                profile.display()
+            ));
+        }
+        self.is_own.then_some(self.evidence)
     }
-    HeldOut::read(&read_within(path, SIDECAR_LIMIT)?)
-        .with_context(|| format!("cannot read `{}`", path.display()))
+}
+
+/// The sidecar of a profile: in its folder, or beside its file. A shipped default has none.
+pub(crate) fn sidecar(name: &Path, profile: &Profile) -> anyhow::Result<Option<Sidecar>> {
+    let path = if name.is_dir() { name.join(folder::EVIDENCE) } else { name.with_extension("evidence.json") };
+    if !name.exists() || !path.exists() {
+        return Ok(None);
+    }
+    let bytes = read_within(&path, SIDECAR_LIMIT)?;
+    let evidence = Evidence::read(&bytes);
+    let evidence = evidence.with_context(|| format!("cannot read evidence `{}`", path.display()))?;
+    let is_own = evidence.profile == profile.digest();
+    Ok(Some(Sidecar { path, bytes, evidence, is_own }))
+}
+
+/// The evidence of a profile in a workload folder; a lone file's says nothing about what the user runs now, and what is
+/// about another profile nothing about this one.
+pub(crate) fn evidence(name: &Path, profile: &Profile) -> anyhow::Result<Option<Evidence>> {
+    let sidecar = if name.is_dir() { sidecar(name, profile)? } else { None };
+    Ok(sidecar.and_then(|sidecar| sidecar.own_or_say(name)))
 }
 
 /// A container on this host, as an engine starts it with its default capabilities.

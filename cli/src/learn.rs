@@ -24,7 +24,9 @@ use crate::{
     containers::{Engines, ImageTarget, Observe, container_trial, names_seccomp, profile_file},
     exit,
     expected::{Bearing, Expected},
-    folder, input,
+    folder,
+    image_name::is_version_of,
+    input,
     output::Output,
     record::TOOL,
     report::{Proof, Report, completeness},
@@ -160,7 +162,7 @@ fn what(
     command: Vec<OsString>,
     stored: Option<&folder::Workload>,
 ) -> anyhow::Result<What> {
-    if let Some(run) = options.image.run(&options.engines, &command)? {
+    if let Some(run) = image(options, &command, stored)? {
         if names_seccomp(&run.options) {
             bail!(
                 "a seccomp profile or `--privileged` among the `--run-option`s; `learn` sets the profile itself, leave them out"
@@ -187,6 +189,34 @@ fn what(
     Ok(What::Command(command))
 }
 
+/// The container that the command line names. Of another version of the image in an existing folder it need not say
+/// more than that: it is run as the folder says.
+fn image(
+    options: &Options,
+    command: &[OsString],
+    stored: Option<&folder::Workload>,
+) -> anyhow::Result<Option<Run>> {
+    let ImageTarget { image: Some(image), run_option, engine_program } = &options.image else {
+        return Ok(None);
+    };
+    let names_nothing_else = run_option.is_empty()
+        && engine_program.is_none()
+        && command.is_empty()
+        && options.engines.engine.is_none();
+    if let Some(stored) = stored
+        && names_nothing_else
+        && is_version_of_stored(image, stored)
+        && let Some(run) = stored.image_run()?
+    {
+        return Ok(Some(Run { image: image.clone(), ..run }));
+    }
+    options.image.run(&options.engines, command)
+}
+
+fn is_version_of_stored(image: &str, stored: &folder::Workload) -> bool {
+    stored.target.image.as_deref().is_some_and(|own| is_version_of(own, image))
+}
+
 /// What `learn` works on.
 struct Session {
     options: Options,
@@ -204,7 +234,12 @@ impl Session {
             if existing { folder::Workload::read(&options.output)? } else { folder::Workload::default() };
         let what = what(&options, command, existing.then_some(&workload))?;
         let target = what.target();
-        if existing && workload.target != target {
+        // A new version of an image is the same workload, run the same way.
+        let mut before = workload.target.clone();
+        if target.image.as_deref().is_some_and(|image| is_version_of_stored(image, &workload)) {
+            before.image.clone_from(&target.image);
+        }
+        if existing && before != target {
             bail!(
                 "`{}` holds the evidence of another command (`{}`); choose another folder with `-o`",
                 options.output.display(),
@@ -422,7 +457,8 @@ impl Session {
 
     fn write(&self, made: &Synthesis, proof: &Proof) -> anyhow::Result<Report> {
         let Some(merged) = &self.merged else { bail!("nothing was recorded") };
-        let held_out = input::held_out(&self.options.output.join(folder::HELD_OUT))?;
+        let held_out = crate::held_out::read(&self.options.output.join(folder::HELD_OUT))?;
+        let held_out = held_out.map(|(list, _)| list).unwrap_or_default();
         let completeness = completeness(merged, &folder::traces(&self.options.output)?)?;
         let report = Report::new(merged, made, proof, &self.workload, &held_out, &completeness);
         let put = |name: &str, text: &str| {
@@ -464,5 +500,39 @@ impl Session {
         if !self.options.quiet {
             say(line);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn options(line: &str) -> Options {
+        let cli = crate::Cli::try_parse_from(line.split(' ')).unwrap();
+        let crate::Verb::Learn(options) = cli.verb else { panic!("{line}") };
+        options
+    }
+
+    /// As `verify` prints it where the evidence is of another image.
+    #[test]
+    fn another_version_of_the_image_is_run_as_the_folder_says() {
+        let text = r#"[target]
+            image = "registry.example:5000/app:1.4"
+            engine = "podman"
+            run_options = ["--gpus", "all"]
+            command = ["serve"]"#;
+        let stored = folder::Workload::parse(text).unwrap();
+        let new = format!("registry.example:5000/app@{}", trace::Digest::of(b"1.5"));
+        let options_of_it = options(&format!("seccomp-learn learn -o w --image {new}"));
+        let What::Container(run) = what(&options_of_it, Vec::new(), Some(&stored)).unwrap() else { panic!() };
+        assert_eq!(run.image, new);
+        assert_eq!((run.kind.to_string().as_str(), run.options.len()), ("podman", 2));
+        assert_eq!(run.arguments, ["serve"]);
+        // Another image is another workload.
+        let other = options("seccomp-learn learn -o w --engine docker --image registry.example/tool:1");
+        let What::Container(run) = what(&other, Vec::new(), Some(&stored)).unwrap() else { panic!() };
+        assert!(run.arguments.is_empty() && !is_version_of_stored(&run.image, &stored));
     }
 }

@@ -14,6 +14,7 @@ mod explain;
 mod folder;
 mod format;
 mod held_out;
+mod image_name;
 mod input;
 mod install;
 mod learn;
@@ -84,10 +85,19 @@ pub fn main() -> ExitCode {
         Verb::Review(options) => review::run(options),
         Verb::Doctor(options) => doctor::run(options),
     };
-    result.unwrap_or_else(|error| {
+    let code = result.unwrap_or_else(|error| {
         terminal::say(format!("error: {error:#}"));
         exit::code(exit::FAILED)
-    })
+    });
+    match terminal::cut() {
+        None => code,
+        Some(error) => {
+            terminal::say(format!(
+                "error: cannot write to standard output: {error}; the result is not whole, so write it somewhere else"
+            ));
+            exit::code(exit::FAILED)
+        }
+    }
 }
 
 /// Reads what a `workload.toml` says and writes it anew; for the fuzz targets only.

@@ -17,6 +17,9 @@ use tell::{Format, Teller};
 
 /// Judge recorded calls against a profile: which it allows, which it refuses, and which the recording says too little
 /// about. Nothing is run; what only a filter answered while recording counts as not needed
+///
+/// Exit code 1: a call that was needed is refused, or kernel and simulator disagree. Exit code 3: nothing is refused,
+/// and the recordings say too little: about a call, or they were not closed, lost calls or lack the workload's start.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// The profile: a file, a workload folder, or the name of a shipped default (docker, podman, containerd)
@@ -54,7 +57,7 @@ enum Runtime {
 /// `replay`.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let profile = input::profile(&options.profile)?;
-    let evidence = input::evidence(&options.profile)?;
+    let evidence = input::evidence(&options.profile, &profile)?;
     let files = match options.traces.as_slice() {
         [] => {
             anyhow::ensure!(
@@ -73,9 +76,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         teller.trace(&file);
         sum.add(file);
     })?;
-    for warning in sum.warnings(&court.unknown_names()) {
+    let warnings = sum.warnings(&court.unknown_names());
+    for warning in &warnings {
         say(format!("warning: {warning}"));
     }
-    teller.end(&sum)?;
+    teller.end(&sum, &warnings)?;
     Ok(exit::code(sum.exit()))
 }

@@ -13,7 +13,7 @@ use crate::{
     expected::Bearing,
     folder::Workload,
     input,
-    terminal::{count, losses, thousands},
+    terminal::{count, losses, thousands, visible},
     trial::Trial,
 };
 
@@ -256,7 +256,7 @@ fn body(
         text.push_str("\n## Added after a denial\n\n");
         for added in &workload.added {
             let when = added.when.as_ref().map(|when| format!(" `{when}`")).unwrap_or_default();
-            let _ = writeln!(text, "- `{}` ({}){when}: {}", added.syscall, added.abi, added.why);
+            let _ = writeln!(text, "- `{}` ({}){when}: {}", added.syscall, added.abi, visible(&added.why));
         }
     }
     text.push_str(&held(made.profile.digest(), evidence.workload.image, held_out));
@@ -277,7 +277,7 @@ fn about(trace: &Trace, workload: &Workload) -> String {
     let mut text = String::from("\n## The workload\n\n");
     let recorder = &trace.recorder;
     match &trace.target.container {
-        None => drop(writeln!(text, "- command: `{}`", workload.target.in_words())),
+        None => drop(writeln!(text, "- command: `{}`", visible(&workload.target.in_words()))),
         Some(container) => text.push_str(&image(trace, container, workload)),
     }
     let _ = writeln!(
@@ -292,7 +292,7 @@ fn about(trace: &Trace, workload: &Workload) -> String {
     let _ = writeln!(text, "- phases: {}", phases.join(", "));
     let about_gpu = trace.target.gpu.unwrap_or(trace.target.gpu_driver.is_some());
     let nothing = if about_gpu { "" } else { ": this profile says nothing about a GPU" };
-    let _ = writeln!(text, "- {}{nothing}", gpu(trace));
+    let _ = writeln!(text, "- {}{nothing}", visible(&gpu(trace)));
     let lost = losses(&trace.losses);
     let _ = writeln!(
         text,
@@ -300,7 +300,7 @@ fn about(trace: &Trace, workload: &Workload) -> String {
         if lost.is_empty() { "nothing".to_owned() } else { lost.join("; ") }
     );
     for perturbation in &recorder.perturbations {
-        let _ = writeln!(text, "- the recording changed the workload: {perturbation}");
+        let _ = writeln!(text, "- the recording changed the workload: {}", visible(perturbation));
     }
     text
 }
@@ -323,26 +323,27 @@ pub(crate) fn gpu(trace: &Trace) -> String {
 /// By whom the confined starts were made, where it was not by us.
 fn by_engine(trace: &Trace) -> String {
     let Some(container) = &trace.target.container else { return String::new() };
-    match &trace.target.runtime {
+    visible(&match &trace.target.runtime {
         Some(runtime) => format!(" by {} with {runtime}", container.engine),
         None => format!(" by {}", container.engine),
-    }
+    })
 }
 
 /// The lines about the image that was learned.
 fn image(trace: &Trace, container: &Container, workload: &Workload) -> String {
-    let mut text = format!("- image: `{}`", workload.target.image.as_deref().unwrap_or("unknown"));
+    let mut text = format!("- image: `{}`", visible(workload.target.image.as_deref().unwrap_or("unknown")));
     match &trace.target.image {
         Some(digest) => drop(write!(text, ", {digest}")),
         None => text.push_str(", of unknown digest"),
     }
     let runtime = trace.target.runtime.as_deref().unwrap_or("an unknown runtime");
-    let _ = writeln!(text, "\n- run by {} with {runtime}", container.engine);
+    let _ = writeln!(text, "\n- run by {} with {}", visible(&container.engine), visible(runtime));
     if !workload.target.run_options.is_empty() {
-        let _ = writeln!(text, "- options: `{}`", workload.target.run_options.join(" "));
+        let _ = writeln!(text, "- options: `{}`", visible(&workload.target.run_options.join(" ")));
     }
     if !trace.target.command.is_empty() {
-        let _ = writeln!(text, "- command: `{}`", trace.target.command.join(" ").replace('\n', " ⏎ "));
+        let _ =
+            writeln!(text, "- command: `{}`", visible(&trace.target.command.join(" ").replace('\n', " ⏎ ")));
     }
     match container.no_new_privileges {
         Some(true) => text.push_str("- with no_new_privs\n"),

@@ -11,13 +11,15 @@ use clap::{Args, ValueEnum};
 use harness::HeldOut;
 use synth::{
     Container, Evidence, EvidenceDecision, Profile, Severity,
-    review::{Compared, Digests, Input, Review, Starts},
+    review::{Compared, Digests, Files, Input, Review, Starts},
 };
-use trace::Trace;
+use trace::{Digest, Trace};
 
 use crate::{
-    exit, folder, input,
-    output::{Output, SIDECAR_LIMIT, read, read_within},
+    decisions::today,
+    exit, folder, held_out,
+    input::{self, Sidecar},
+    output::{Output, read},
     report,
     terminal::say,
 };
@@ -104,16 +106,17 @@ fn answer(review: &Review) -> u8 {
     if dangers.is_empty() { exit::YES } else { exit::NO }
 }
 
-/// Everything about a profile that a review is made from, as it was found.
+/// Everything about a profile that a review is made from, as it was found: each file is read once, so that what is signed
+/// is what was judged.
 struct Found {
     name: String,
     profile: Profile,
     bytes: Vec<u8>,
-    evidence: Option<(Evidence, Vec<u8>)>,
+    evidence: Option<Sidecar>,
     trace: Option<Trace>,
     files: Vec<PathBuf>,
     decisions: Vec<EvidenceDecision>,
-    held_out: HeldOut,
+    held_out: Option<(HeldOut, Vec<u8>)>,
 }
 
 impl Found {
@@ -121,32 +124,27 @@ impl Found {
         if path.is_dir() {
             return Self::folder(path);
         }
-        let profile = input::profile(path)?;
-        let mut own = Self {
-            name: path.display().to_string(),
-            bytes: profile.to_json().into_bytes(),
+        let (profile, bytes) = profile(path)?;
+        let name =
+            if path.exists() { path.file_stem().unwrap_or(path.as_os_str()) } else { path.as_os_str() };
+        let evidence = input::sidecar(path, &profile)?;
+        Ok(Self {
+            name: name.to_string_lossy().into_owned(),
+            decisions: recorded_decisions(evidence.as_ref()),
             profile,
-            evidence: None,
+            bytes,
+            evidence,
             trace: None,
             files: Vec::new(),
-            decisions: Vec::new(),
-            held_out: HeldOut::default(),
-        };
-        if path.exists() {
-            own.name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-            own.bytes = read(path)?;
-            own.evidence = evidence(&path.with_extension("evidence.json"))?;
-            let options = own.evidence.as_ref().map(|(evidence, _)| &evidence.options);
-            own.decisions = options.map(|options| options.decisions.clone()).unwrap_or_default();
-        }
-        Ok(own)
+            held_out: None,
+        })
     }
 
     fn folder(path: &Path) -> anyhow::Result<Self> {
-        let profile = input::profile(path)?;
+        let (profile, bytes) = profile(&input::profile_file(path)?)?;
         let full = path.canonicalize().with_context(|| format!("cannot read `{}`", path.display()))?;
         let name = full.file_name().unwrap_or(full.as_os_str()).to_string_lossy().into_owned();
-        let evidence = evidence(&path.join(folder::EVIDENCE))?;
+        let evidence = input::sidecar(path, &profile)?;
         let (trace, files) = if path.join(folder::TRACES).is_dir() {
             (Some(input::merged(&[path.to_owned()])?), folder::traces(path)?)
         } else {
@@ -157,17 +155,21 @@ impl Found {
             folder::Workload::read(path)?.resolve(&mut how)?;
             how.decisions.iter().map(EvidenceDecision::from).collect()
         } else {
-            evidence.as_ref().map(|(own, _)| own.options.decisions.clone()).unwrap_or_default()
+            recorded_decisions(evidence.as_ref())
         };
-        let held_out = input::held_out(&path.join(folder::HELD_OUT))?;
-        let bytes = read(&path.join(folder::PROFILE))?;
+        let held_out = held_out::read(&path.join(folder::HELD_OUT))?;
         Ok(Self { name, profile, bytes, evidence, trace, files, decisions, held_out })
+    }
+
+    /// The evidence, if it is about this profile.
+    fn own_evidence(&self) -> Option<&Evidence> {
+        self.evidence.as_ref().filter(|own| own.is_own).map(|own| &own.evidence)
     }
 
     /// The container that the profile is for.
     fn container(&self) -> Container {
         let host = input::container();
-        let workload = self.evidence.as_ref().map(|(own, _)| &own.workload);
+        let workload = self.evidence.as_ref().map(|own| &own.evidence.workload);
         let native = workload.map_or(host.native, |workload| workload.native);
         let kernel = workload.and_then(|workload| synth::version(&workload.kernel)).unwrap_or(host.kernel);
         Container::new(native, kernel)
@@ -175,8 +177,9 @@ impl Found {
 
     /// How starts went that were watched after the profile was made.
     fn starts(&self) -> Option<Starts> {
-        let image = self.trace.as_ref().and_then(|trace| trace.target.image);
-        let tally = self.held_out.tally(self.profile.digest(), image);
+        let (list, _) = self.held_out.as_ref()?;
+        let (profile, image) = held_out::about(&self.profile, self.own_evidence());
+        let tally = list.tally(profile, image);
         (tally.runs + tally.not_known > 0).then(|| Starts {
             starts: tally.runs,
             denied: tally.denied,
@@ -186,58 +189,83 @@ impl Found {
     }
 }
 
-/// The evidence beside a profile.
-fn evidence(path: &Path) -> anyhow::Result<Option<(Evidence, Vec<u8>)>> {
+/// A profile, and the bytes that it was read from: a file's, or a shipped default's JSON.
+fn profile(path: &Path) -> anyhow::Result<(Profile, Vec<u8>)> {
     if !path.exists() {
-        return Ok(None);
+        let profile = input::profile(path)?;
+        let bytes = profile.to_json().into_bytes();
+        return Ok((profile, bytes));
     }
-    let bytes = read_within(path, SIDECAR_LIMIT)?;
-    let evidence = Evidence::read(&bytes);
-    let evidence = evidence.with_context(|| format!("cannot read evidence `{}`", path.display()))?;
-    Ok(Some((evidence, bytes)))
+    let bytes = read(path)?;
+    let profile = Profile::read(&bytes);
+    Ok((profile.with_context(|| format!("cannot read profile `{}`", path.display()))?, bytes))
+}
+
+/// What was decided when the profile was made.
+fn recorded_decisions(sidecar: Option<&Sidecar>) -> Vec<EvidenceDecision> {
+    sidecar.map(|own| own.evidence.options.decisions.clone()).unwrap_or_default()
 }
 
 /// Reviews a profile, or what is in a workload folder.
 fn review(path: &Path, against: &Path) -> anyhow::Result<Review> {
     let found = Found::read(path)?;
     let container = found.container();
-    let (name, source, resolved) = compared(against, &container)?;
-    let against = Compared { name, source, profile: &resolved };
+    let against = compared(against, &container)?;
     let trace = found.trace.as_ref();
     let completeness = trace.map(|trace| report::completeness(trace, &found.files)).transpose()?;
-    let runs = found.trace.iter().flat_map(|trace| match trace.merged.as_slice() {
-        [] => trace.digest.into_iter().collect::<Vec<_>>(),
-        runs => runs.iter().map(|run| run.digest).collect(),
-    });
-    let evidence = found.evidence.as_ref();
-    let digests =
-        Digests::new(&found.bytes, evidence.map(|(_, bytes)| bytes.as_slice()), runs, &found.decisions);
+    let files = Files {
+        profile: &found.bytes,
+        evidence: found.evidence.as_ref().map(|own| own.bytes.as_slice()),
+        held_out: found.held_out.as_ref().map(|(_, bytes)| bytes.as_slice()),
+    };
+    let digests = Digests::new(files, trace, &found.decisions, against.digest);
     let input = Input {
         name: &found.name,
         profile: &found.profile,
         native: container.native,
-        evidence: evidence.map(|(own, _)| own),
+        evidence: found.evidence.as_ref().map(|own| &own.evidence),
         trace,
         completeness,
         decisions: found.decisions.clone(),
-        against,
+        today: today(),
+        against: Compared {
+            name: against.name,
+            source: against.source,
+            digest: against.digest,
+            profile: &against.profile,
+        },
         starts: found.starts(),
         digests,
     };
     synth::review::review(&input).with_context(|| format!("cannot review `{}`", path.display()))
 }
 
-/// What a profile is compared with: its name for a person, where it comes from, and the profile.
-fn compared(name: &Path, container: &Container) -> anyhow::Result<(String, Option<String>, Profile)> {
+/// What a profile is compared with.
+struct Against {
+    /// Its name for a person.
+    name: String,
+    /// Where it comes from.
+    source: Option<String>,
+    profile: Profile,
+    /// Of its file, or of a shipped default's JSON.
+    digest: Digest,
+}
+
+fn compared(name: &Path, container: &Container) -> anyhow::Result<Against> {
     let reference = name.to_str().filter(|_| !name.exists()).and_then(synth::reference);
     let Some(reference) = reference else {
-        return Ok((name.display().to_string(), None, input::profile(name)?));
+        let path = if name.is_dir() { name.join(folder::PROFILE) } else { name.to_owned() };
+        let (profile, bytes) = profile(&path)?;
+        let digest = Digest::of(&bytes);
+        return Ok(Against { name: name.display().to_string(), source: None, profile, digest });
     };
     let title = if name == Path::new(RUNTIME_DEFAULT) {
         "RuntimeDefault".to_owned()
     } else {
         format!("the default of {}", reference.name)
     };
+    let profile = reference.resolve(container);
     let source = format!("{}: {}", reference.name, reference.provenance());
-    Ok((title, Some(source), reference.resolve(container)))
+    let digest = Digest::of(profile.to_json().as_bytes());
+    Ok(Against { name: title, source: Some(source), profile, digest })
 }

@@ -15,7 +15,7 @@ use crate::{
     exit, folder,
     format::Form,
     input,
-    output::Output,
+    output::{Output, write_both},
     synthesis::Choices,
     terminal::{count, print, say},
 };
@@ -77,11 +77,14 @@ pub(crate) fn run(mut options: Options) -> anyhow::Result<ExitCode> {
     };
     let folder = options.traces.iter().find(|path| path.is_dir());
     let written = options.form.write(&made.profile, folder.unwrap_or(&options.output), &options.output)?;
-    if let Some(evidence) = evidence {
-        evidence.write(made.evidence.to_json().as_bytes())?;
-    }
     let name = profile.name().to_string();
-    profile.write(written.profile.as_bytes())?;
+    match evidence {
+        Some(evidence) => {
+            let reasons = made.evidence.to_json();
+            write_both((profile, written.profile.as_bytes()), (evidence, reasons.as_bytes()))?;
+        }
+        None => profile.write(written.profile.as_bytes())?,
+    }
     say_summary(&made, &merged);
     if name != "-" {
         say(format!("wrote {name}"));
@@ -133,10 +136,12 @@ pub(crate) fn say_summary(made: &Synthesis, trace: &Trace) {
         runtime,
         counts.conditional,
     ));
+    let completeness = synth::completeness(trace).arguments;
     say(format!(
-        "after {}: {}",
+        "after {}: {}{}",
         count(trace.runs, "run"),
-        synth::completeness(trace).arguments.sentence("syscalls with their arguments")
+        completeness.sentence("syscalls with their arguments"),
+        completeness.provided()
     ));
     for finding in &made.evidence.findings {
         if finding.level() > Level::Note {

@@ -1,7 +1,8 @@
 //! What a person sees on the terminal: the live line, sentences about what was recorded, errors.
 
 use std::{
-    io::{IsTerminal, Write},
+    io::{self, IsTerminal, Write},
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -13,14 +14,32 @@ use profiler::{
 };
 use trace::{Backend, Losses, PhaseName};
 
-/// Writes a line to standard error; a closed one is nobody's problem.
+mod text;
+
+pub(crate) use text::{quoted, visible, wrapped};
+
+/// Writes a line to standard error, whatever others wrote in it; a closed one is nobody's problem.
 pub(crate) fn say(line: impl AsRef<str>) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", line.as_ref());
+    let _ = writeln!(io::stderr().lock(), "{}", visible(line.as_ref()));
 }
 
-/// Writes to standard output; a closed pipe is success.
+/// Why standard output is not whole.
+static CUT: OnceLock<io::Error> = OnceLock::new();
+
+/// Writes to standard output; a closed pipe is success, and any other error is kept for [`cut`].
 pub(crate) fn print(text: impl AsRef<str>) {
-    let _ = std::io::stdout().lock().write_all(text.as_ref().as_bytes());
+    let mut output = io::stdout().lock();
+    let written = output.write_all(text.as_ref().as_bytes()).and_then(|()| output.flush());
+    if let Err(error) = written
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        let _ = CUT.set(error);
+    }
+}
+
+/// What kept standard output from being whole.
+pub(crate) fn cut() -> Option<&'static io::Error> {
+    CUT.get()
 }
 
 /// The live line while recording: elapsed, phase, calls, distinct syscalls, time since the last new one.

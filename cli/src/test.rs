@@ -110,7 +110,7 @@ pub(crate) fn run(mut options: Options) -> anyhow::Result<ExitCode> {
         }
     }
     let plan = options.life.plan(options.health_cmd.clone(), options.duration);
-    let evidence = input::evidence(&options.profile)?;
+    let evidence = input::evidence(&options.profile, &profile)?;
     let whole = command_line_is_silent && options.container.is_none() && !options.complain;
     let ledger = if stored.is_some() && whole { Some(&options.profile) } else { None };
     let mut result = Outcome { ledger: ledger.and_then(|folder| ledger_of(folder)), ..Outcome::default() };

@@ -194,13 +194,14 @@ pub(crate) fn sentence(denial: &Denial) -> String {
         Stage::Setup | Stage::Start => "container runtime: ",
     };
     let call = in_words(denial.abi, &denial.name, &denial.args, denial.file.as_deref(), Detail::Short);
-    format!(
+    // The name of the process, and of the file, are the workload's to choose.
+    crate::terminal::visible(&format!(
         "{whose}{call}{abi} → {}, {times}, first by {} ({}) in {}",
         denial.verdict,
         denial.comm,
         denial.pid,
         denial.phase.as_str(),
-    )
+    ))
 }
 
 /// A call with its arguments in words, and the file of its first descriptor where it is known.

@@ -6,20 +6,23 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use synth::{CompileOptions, Evidence, Judge, Profile};
 use trace::{Abi, Digest, Trace};
 
 use crate::{
     folder::{self, Workload},
+    image_name::pinned,
     input,
     output::{SIDECAR_LIMIT, read_within},
+    terminal::quoted,
 };
 
 mod again;
 mod bounds;
 mod check;
+mod remedy;
 mod replayed;
 mod rules;
 mod subject;
@@ -37,8 +40,8 @@ pub(crate) struct Options {
 
     /// The image that the profile is to be used for, by its digest as a registry knows it: `sha256:…`, or a reference
     /// that ends with one [default: the image that workload.toml names, by that name]
-    #[arg(long, value_name = "DIGEST", value_parser = digest)]
-    image: Option<Digest>,
+    #[arg(long, value_name = "DIGEST", value_parser = asked)]
+    image: Option<Asked>,
 
     /// The GPU driver that it is to be used with: a version, or its branch, such as 570
     #[arg(long, value_name = "VERSION", value_parser = crate::synthesis::branch)]
@@ -57,10 +60,20 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// A digest, or the end of a reference that has one.
-fn digest(text: &str) -> Result<Digest, String> {
-    let digest = text.rsplit_once('@').map_or(text, |(_, digest)| digest);
-    digest.parse().map_err(|_| "no digest of an image; write it as `sha256:…`".to_owned())
+/// The image that was asked about.
+#[derive(Clone, Debug)]
+struct Asked {
+    digest: Digest,
+    /// The whole reference, where it was given.
+    reference: Option<String>,
+}
+
+/// A digest, or a reference that ends with one.
+fn asked(text: &str) -> Result<Asked, String> {
+    let (reference, digest) =
+        text.rsplit_once('@').map_or((None, text), |(_, digest)| (Some(text.to_owned()), digest));
+    let digest = digest.parse().map_err(|_| "no digest of an image; write it as `sha256:…`".to_owned())?;
+    Ok(Asked { digest, reference })
 }
 
 /// An architecture, as the kernel or as registries call it.
@@ -111,7 +124,9 @@ struct Case {
     /// How the profile is made.
     how: synth::Options,
     /// What it is to be used for.
-    image: Option<Digest>,
+    image: Option<Asked>,
+    /// The digest of the image that the workload names, where it does.
+    pinned: Option<Digest>,
     driver: Option<u32>,
     arch: Option<Abi>,
 }
@@ -120,13 +135,11 @@ impl Case {
     fn read(options: Options) -> anyhow::Result<Self> {
         let Options { folder, image, driver, arch, fresh, .. } = options;
         if !folder.join(folder::WORKLOAD).exists() {
-            bail!(
-                "`{}` is no workload folder; make one with `seccomp-learn learn -o {}`",
-                folder.display(),
-                folder.display()
-            );
+            return Err(no_folder(&folder));
         }
         let workload = Workload::read(&folder)?;
+        let pinned = workload.target.image.as_deref().map(pinned).transpose();
+        let pinned = pinned.with_context(|| format!("cannot verify `{}`", folder.display()))?.flatten();
         let bytes = of_folder(&folder, folder::PROFILE)?;
         let context = |name: &str| format!("cannot read `{}`", folder.join(name).display());
         let profile = Profile::read(&bytes).with_context(|| context(folder::PROFILE))?;
@@ -135,6 +148,7 @@ impl Case {
         let files = folder::traces(&folder)?;
         let merged = input::merged(&files)?;
         let fresh_files = input::trace_files(&fresh)?;
+        fresh_files.iter().try_for_each(|path| input::no_pipe(path))?;
         let fresh = if fresh_files.is_empty() { None } else { Some(input::merged(&fresh_files)?) };
         let judge = Judge::new(&profile, evidence.workload.native, CompileOptions::default())
             .with_context(|| format!("cannot compile `{}`", folder.join(folder::PROFILE).display()))?
@@ -157,37 +171,26 @@ impl Case {
             judge,
             how,
             image,
+            pinned,
             driver,
             arch,
         })
     }
+}
 
-    /// The command that makes the profile from what is in the folder.
-    fn synth_command(&self) -> String {
-        let folder = quoted(&self.folder);
-        let mut command =
-            format!("seccomp-learn synth {folder} -o {}", quoted(&self.folder.join(folder::PROFILE)));
-        if self.how.without_startup {
-            command += " --without-startup";
-        }
-        if self.how.accept_incomplete {
-            command += " --accept-incomplete";
-        }
-        command
+/// What is no workload's folder, and what to give in its place.
+fn no_folder(path: &Path) -> anyhow::Error {
+    let holder = path.parent().filter(|parent| path.is_file() && parent.join(folder::WORKLOAD).exists());
+    if let Some(folder) = holder {
+        return anyhow!(
+            "`{}` is a file; give its folder: `seccomp-learn verify {}`",
+            path.display(),
+            quoted(folder)
+        );
     }
-
-    /// The command that records the workload anew, and makes and proves its profile.
-    fn record_command(&self) -> String {
-        let target = &self.workload.target;
-        if target.image.is_some() || !target.command.is_empty() {
-            return format!("seccomp-learn learn -o {}", quoted(&self.folder));
-        }
-        format!(
-            "seccomp-learn record -o {} --container NAME && {}",
-            quoted(&folder::next_trace(&self.folder)),
-            self.synth_command()
-        )
-    }
+    let is_else = path.exists() && !path.is_dir();
+    let place = if is_else { "DIR".to_owned() } else { quoted(path) };
+    anyhow!("`{}` is no workload folder; make one with `seccomp-learn learn -o {place}`", path.display())
 }
 
 fn of_folder(folder: &Path, name: &str) -> anyhow::Result<Vec<u8>> {
@@ -197,17 +200,8 @@ fn of_folder(folder: &Path, name: &str) -> anyhow::Result<Vec<u8>> {
             "`{}` has no `{name}`; make it with `seccomp-learn synth {} -o {}`",
             folder.display(),
             quoted(folder),
-            quoted(&folder.join(folder::PROFILE))
+            quoted(folder.join(folder::PROFILE))
         );
     }
     read_within(&path, SIDECAR_LIMIT)
-}
-
-/// A path as one word for the shell.
-fn quoted(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    if !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+:".contains(c)) {
-        return text.into_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -5,11 +5,11 @@
 use trace::{Abi, Kept, Open, Outcome, Row};
 
 /// The most distinct values that are kept of one call; whoever makes more is marked wide.
-pub const MOST_VALUES: usize = 256;
+pub const MOST_VALUES: usize = trace::MOST_VALUES;
 /// The most distinct values that are kept of all calls of one target together.
 pub const MOST_VALUES_OF_ALL: usize = 4096;
 /// The most paths of which opens are kept.
-pub const MOST_OPENS: usize = 1024;
+pub const MOST_OPENS: usize = trace::MOST_OPENS;
 
 /// What to keep. By default nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

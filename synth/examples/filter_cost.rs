@@ -146,15 +146,16 @@ fn print(
     };
     let bare = mean(&medians[0]);
     println!(
-        "{} ({:.1} % of its {} calls are measured, {} sets of registers)",
+        "{}: nanoseconds over the {:.1} % of its {} calls that are measured ({} sets of registers), instructions and \
+         the share that the kernel's bitmap answers over all of them",
         folder.display(),
         share * 100.0,
         costs.calls,
         calls.len()
     );
     println!(
-        "{:<26} {:>8} {:>8} {:>7} {:>13} {:>10}",
-        "filter", "ns/call", "added", "ratio", "instructions", "by bitmap"
+        "{:<26} {:>8} {:>8} {:>7} {:>18} {:>15}",
+        "filter", "ns/call", "added", "ratio", "instructions (all)", "by bitmap (all)"
     );
     for ((name, which, _), of) in workers.iter().zip(&medians) {
         let figures = costs.filters.iter().find(|own| Some((own.filter, own.lookup)) == *which);
@@ -164,7 +165,7 @@ fn print(
         );
         let own = mean(of);
         println!(
-            "{name:<26} {own:>8.1} {:>8.1} {:>7.3} {instructions:>13} {bitmap:>10}",
+            "{name:<26} {own:>8.1} {:>8.1} {:>7.3} {instructions:>18} {bitmap:>15}",
             own - bare,
             own / bare
         );

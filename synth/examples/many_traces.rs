@@ -1,5 +1,5 @@
-//! `many_traces FOLDER N`: writes N traces of 200 rows, all different, as recordings of one service would be. Run by
-//! `cargo xtask bench replay`.
+//! `many_traces FOLDER N`: writes N traces of 200 rows, all different, as recordings of one service would be, each with
+//! a few requests that no other one has. Run by `cargo xtask bench replay`.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,6 +22,8 @@ use trace::{
 };
 
 const ROWS: usize = 200;
+/// How many different requests each trace has.
+const REQUESTS: u64 = 9;
 
 fn main() {
     let mut words = std::env::args().skip(1);
@@ -51,27 +53,36 @@ fn trace(number: u64) -> Trace {
 
 fn row(number: u32, salt: u64) -> Row {
     let abi = Abi::X86_64;
-    let calls = 1 + (u64::from(number) * 31 + salt) % 1000;
+    let calls = REQUESTS + (u64::from(number) * 31 + salt) % 1000;
     let first = FirstSight {
         after_ms: (u64::from(number) + salt) % 5000,
         pid: 100 + number,
         comm: "server".to_owned(),
     };
     let name = abi.name(number).to_string();
-    let arguments = (name == "socket").then(|| {
-        let kept = |index, name: &str| Kept { index, offset: None, name: name.to_owned(), mask: 0xffff_ffff };
-        let values = Values {
-            arguments: vec![1 + salt % 2, 1, 0],
-            calls,
-            denied: 0,
-            runs: 1,
-            upper: BTreeSet::new(),
-            file: None,
-            phases: BTreeSet::from([PhaseName::Startup]),
-            first: first.clone(),
-        };
-        Arguments::of(vec![kept(0, "domain"), kept(1, "type"), kept(2, "protocol")], [values])
-    });
+    let kept = |index, name: &str| Kept { index, offset: None, name: name.to_owned(), mask: 0xffff_ffff };
+    let values = |arguments: Vec<u64>, calls| Values {
+        arguments,
+        calls,
+        denied: 0,
+        runs: 1,
+        upper: BTreeSet::new(),
+        file: None,
+        phases: BTreeSet::from([PhaseName::Startup]),
+        first: first.clone(),
+    };
+    let arguments = match name.as_str() {
+        "socket" => {
+            let kept = vec![kept(0, "domain"), kept(1, "type"), kept(2, "protocol")];
+            Some(Arguments::of(kept, [values(vec![1 + salt % 2, 1, 0], calls)]))
+        }
+        "ioctl" => {
+            let own = (1..REQUESTS).map(|place| values(vec![0x5400 + salt * REQUESTS + place], 1));
+            let common = values(vec![0x5401], calls - (REQUESTS - 1));
+            Some(Arguments::of(vec![kept(1, "request")], own.chain([common])))
+        }
+        _ => None,
+    };
     Row {
         abi,
         number,

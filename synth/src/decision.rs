@@ -6,7 +6,7 @@ use std::{borrow::Cow, fmt, str::FromStr};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-use crate::profile::Condition;
+use crate::profile::{Action, Condition, Entry, Profile};
 
 /// What a reviewer decided about a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,39 @@ impl Verdict {
             Self::Accept => "accept",
         }
     }
+}
+
+impl Decision {
+    /// Whether it no longer counts on this day; without one none is over, and one that denies never is.
+    #[must_use]
+    pub fn is_over(&self, today: Option<Date>) -> bool {
+        is_over(self.verdict, self.expires, today)
+    }
+}
+
+/// Whether a decision no longer counts on this day.
+pub(crate) fn is_over(verdict: Verdict, expires: Option<Date>, today: Option<Date>) -> bool {
+    verdict != Verdict::Deny && expires.zip(today).is_some_and(|(expires, today)| today > expires)
+}
+
+/// A profile that lets through what decisions allow as well. What it refuses by name it no longer does where one of them
+/// is about the call.
+#[must_use]
+pub fn allowing<'a>(profile: &Profile, decisions: impl IntoIterator<Item = &'a Decision>) -> Profile {
+    let mut profile = profile.clone();
+    for decision in decisions.into_iter().filter(|own| own.verdict == Verdict::Allow) {
+        for entry in profile.syscalls.iter_mut().filter(|entry| !entry.action.executes()) {
+            entry.names.retain(|name| *name != decision.syscall);
+        }
+        profile.syscalls.push(Entry {
+            names: vec![decision.syscall.clone()],
+            action: Action::Allow,
+            errno_ret: None,
+            args: decision.when.clone(),
+        });
+    }
+    profile.syscalls.retain(|entry| !entry.names.is_empty());
+    profile
 }
 
 /// A day, `yyyy-mm-dd`; ordered by time.

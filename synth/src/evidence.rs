@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use trace::{Abi, Digest, FirstSight, GpuDriver, Outcome, PhaseName, strict};
 
 use crate::{
-    condition::display_conditions,
-    decision::{Date, Decision, Verdict},
+    condition::{ConditionError, display_conditions, parse_conditions},
+    decision::{Date, Decision, Verdict, is_over},
     finding::Finding,
 };
 
@@ -17,8 +17,11 @@ use crate::{
 pub const EVIDENCE_VERSION: &str = "1.3";
 
 /// The versions that are read: 1.1 added exec sessions and the runtime's calls as they were seen, 1.2 arguments,
-/// GPU drivers and decisions, 1.3 its digest.
+/// GPU drivers and decisions, 1.3 its digest, and what was accepted as data.
 const READABLE: [&str; 4] = ["1.0", "1.1", "1.2", EVIDENCE_VERSION];
+
+/// Those that have no digest.
+const WITHOUT_DIGEST: [&str; 3] = ["1.0", "1.1", "1.2"];
 
 /// Why a profile is as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -62,7 +65,7 @@ pub struct Workload {
     /// The command, secrets masked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
-    /// Digest of the container image, where there is one.
+    /// Digest of the container image, where there is one: that of the newest run, where they differ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Digest>,
     /// The container runtime, where there is one.
@@ -129,6 +132,29 @@ pub struct EvidenceDecision {
     /// The last day on which it counts; none for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Date>,
+}
+
+impl EvidenceDecision {
+    /// Whether it no longer counts on this day; without one none is over.
+    #[must_use]
+    pub fn is_over(&self, today: Option<Date>) -> bool {
+        is_over(self.verdict, self.expires, today)
+    }
+}
+
+impl TryFrom<&EvidenceDecision> for Decision {
+    type Error = ConditionError;
+
+    fn try_from(decision: &EvidenceDecision) -> Result<Self, Self::Error> {
+        Ok(Self {
+            verdict: decision.verdict,
+            syscall: decision.syscall.clone(),
+            when: if decision.when == "always" { Vec::new() } else { parse_conditions(&decision.when)? },
+            reason: decision.reason.clone(),
+            owner: decision.owner.clone(),
+            expires: decision.expires,
+        })
+    }
 }
 
 impl From<&Decision> for EvidenceDecision {
@@ -409,6 +435,9 @@ impl Evidence {
         if !READABLE.contains(&evidence.version.as_str()) {
             return Err(EvidenceError::Version(evidence.version));
         }
+        if WITHOUT_DIGEST.contains(&evidence.version.as_str()) == evidence.digest.is_some() {
+            return Err(EvidenceError::Digest(evidence.version));
+        }
         Ok(evidence)
     }
 }
@@ -424,4 +453,9 @@ pub enum EvidenceError {
         "evidence format `{0}` is not {EVIDENCE_VERSION}; make the profile anew with `seccomp-learn synth`"
     )]
     Version(String),
+    /// Without the digest that its version has, or with one that it has not.
+    #[error(
+        "evidence of format `{0}` has a `digest` from 1.3 on, so this was edited; make the profile anew with `seccomp-learn synth`"
+    )]
+    Digest(String),
 }

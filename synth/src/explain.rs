@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use trace::Abi;
 
@@ -14,6 +15,7 @@ use crate::{
     decode,
     evidence::{Evidence, EvidenceRule, Reason},
     finding::Finding,
+    kernel::bypasses_filters,
     knowledge::siblings,
     lint::{Lint, lint},
     profile::{Action, Condition, Profile},
@@ -124,7 +126,7 @@ pub struct AbiAnswer {
 }
 
 /// Whether calls are carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Carried {
     /// All of them.
@@ -133,6 +135,8 @@ pub enum Carried {
     Partly,
     /// None.
     Refused,
+    /// That cannot be told.
+    Unknown,
 }
 
 /// An entry of a profile about a call.
@@ -296,12 +300,19 @@ fn in_profile(syscall: &str, conditions: &[Condition], place: Within<'_>) -> Res
     })
 }
 
-/// What the filter answers to the calls that were asked about.
+/// What the filter answers to the calls that were asked about; none where the ABI has no such call.
 fn answer(reach: &Reach, abi: Abi, syscall: &str, asked: &BTreeSet<Clause>) -> Option<AbiAnswer> {
     let number = abi.number(syscall)?;
+    let plain = |answer| AbiAnswer { abi, answer, refused_with: BTreeSet::new(), passes: None, fails: None };
+    if bypasses_filters(abi, number) {
+        return Some(plain(Carried::Allowed));
+    }
     let mut ways = Vec::new();
     for clause in asked {
-        ways.extend(reach.ways(abi, number, &clause.conditions())?);
+        let Some(own) = reach.ways(abi, number, &clause.conditions()) else {
+            return Some(plain(Carried::Unknown));
+        };
+        ways.extend(own);
     }
     let shown = |example: &[u64; 6]| {
         let context = decode::Context { detail: decode::Detail::Named, ..decode::Context::default() };
@@ -360,13 +371,15 @@ fn brought(evidence: &Evidence, syscall: &str) -> BTreeSet<String> {
 }
 
 impl Explanation {
-    /// Whether the profile carries out what was asked about, through the machine's own ABI, at least in part; without a
-    /// profile nothing is refused.
+    /// Whether the profile is known to carry out what was asked about, through the machine's own ABI, at least in part;
+    /// without a profile nothing is refused.
     #[must_use]
     pub fn is_allowed(&self) -> bool {
-        self.profile
-            .as_ref()
-            .is_none_or(|own| own.answers.first().is_some_and(|answer| answer.answer != Carried::Refused))
+        self.profile.as_ref().is_none_or(|own| {
+            own.answers
+                .first()
+                .is_some_and(|answer| matches!(answer.answer, Carried::Allowed | Carried::Partly))
+        })
     }
 
     /// The explanation as JSON, on one line.

@@ -42,8 +42,8 @@ pub enum Finding {
         /// Whether it succeeded at least once, as far as the recorder could see.
         succeeded: bool,
     },
-    /// The workload called it, and the ceiling allows it only under conditions; the recording does not say
-    /// whether the workload's calls meet them.
+    /// The workload called it, and the ceiling, or a decision beyond it, allows it only under conditions; the recording
+    /// does not say whether the workload's calls meet them.
     Narrowed {
         /// The syscall.
         syscall: String,
@@ -189,6 +189,9 @@ pub enum Finding {
         syscall: String,
         /// What was found.
         found: String,
+        /// The same as data: what is accepted is this, and nothing that may be found later. Since 1.3.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        finding: Option<Box<Self>>,
         /// Who accepted it.
         owner: String,
         /// Why.
@@ -303,25 +306,29 @@ impl Finding {
             }
             Self::Confined { denied, refused } => confined(*denied, refused),
             Self::AboveCeiling { syscall, calls, succeeded } => format!(
-                "`{syscall}` was called {calls} times{} and is not allowed by the ceiling: it will be refused",
+                "`{syscall}` was called {}{} and is not allowed by the ceiling: it will be refused",
+                times(*calls),
                 if *succeeded { " and succeeded" } else { " and never succeeded" }
             ),
             // Names of values differ between 64-bit ABIs only for flags of `open`, which no ceiling bounds.
             Self::Narrowed { syscall, when } => format!(
-                "`{syscall}` is allowed as far as the ceiling does: {}",
+                "`{syscall}` is allowed only where {}; the recording does not say whether the workload's calls are such",
                 decode::alternatives(Abi::X86_64, syscall, when)
             ),
             Self::MarginAboveCeiling { syscall } => {
                 format!("`{syscall}` was not observed, and is left out because the ceiling does not allow it")
             }
             Self::AnsweredEnosys { syscall, calls } => format!(
-                "`{syscall}` was called {calls} times and is answered with ENOSYS, so that programs fall back"
+                "`{syscall}` was called {} and is answered with ENOSYS, so that programs fall back",
+                times(*calls)
             ),
             Self::OnlyRefused { syscall, abi, denied } => format!(
-                "`{syscall}` ({abi}) was refused by a filter all {denied} times while recording: not needed, not allowed"
+                "`{syscall}` ({abi}) was refused by a filter {} while recording: not needed, not allowed",
+                all_times(*denied)
             ),
             Self::Unnamed { abi, number, calls } => format!(
-                "number {number} of {abi} was called {calls} times; no name for it is known, so it will be refused"
+                "number {number} of {abi} was called {}; no name for it is known, so it will be refused",
+                times(*calls)
             ),
             Self::NearestRuntime { runtime, table } => format!(
                 "no table is of {runtime}, so the nearest shipped one, {table}, was taken; measure yours with `seccomp-learn runtime-base`"
@@ -341,30 +348,41 @@ impl Finding {
                 list(syscalls)
             ),
             Self::Wide { syscall, beyond, .. } => format!(
-                "`{syscall}` was called {beyond} times with arguments that are not known, being too many or unreadable, and will be refused unless they are among those that are: decide in `workload.toml` to `allow` or to `accept` that"
+                "`{syscall}` was called {} with arguments that are not known, being too many or unreadable, and will be refused unless they are among those that are: decide in `workload.toml` to `allow` or to `accept` that",
+                times(*beyond)
             ),
             Self::ArgumentsAboveCeiling { syscall, arguments, calls } => format!(
-                "`{syscall}` was called {calls} times with arguments that the ceiling does not allow: {}; that will be refused",
+                "`{syscall}` was called {} with arguments that the ceiling does not allow: {}; that will be refused",
+                times(*calls),
                 list(arguments)
             ),
             Self::ProbeRefused { syscall, errno, calls } => {
-                format!("`{syscall}` failed with {errno} all {calls} times, so it stays refused with {errno}")
+                format!(
+                    "`{syscall}` failed with {errno} {}, so it stays refused with {errno}",
+                    all_times(*calls)
+                )
             }
             Self::UpperHalf { syscall, arguments, calls } => format!(
-                "`{syscall}` was called {calls} times with something in the upper half of {}, which the kernel does not read, nor does the rule",
+                "`{syscall}` was called {} with something in the upper half of {}, which the kernel does not read, nor does the rule",
+                times(*calls),
                 list(arguments)
             ),
             Self::NamespaceFlags { syscall, flags, calls } => {
-                format!("`{syscall}` asked for new namespaces {calls} times: {flags}")
+                format!("`{syscall}` asked for new namespaces {}: {flags}", times(*calls))
             }
             Self::WritableExecutable { syscall, calls } => format!(
-                "`{syscall}` asked {calls} times for memory that is writable and executable at once, so that is allowed"
+                "`{syscall}` asked {} for memory that is writable and executable at once, so that is allowed",
+                times(*calls)
             ),
             Self::NeverDerived { request, device, calls } => format!(
-                "{request} was called {calls} times on {device}: it would let every other request through, so it is not allowed unless a decision says so"
+                "{request} was called {} on {device}: it would let every other request through, so it is not allowed unless a decision says so",
+                times(*calls)
             ),
             Self::Denied { syscall, when, calls } => {
-                format!("`{syscall}` ({when}) is denied by a decision; the workload called it {calls} times")
+                format!(
+                    "`{syscall}` ({when}) is denied by a decision; the workload called it {}",
+                    times(*calls)
+                )
             }
             Self::Accepted { found, owner, reason, expires, .. } => {
                 let until = expires.map_or_else(String::new, |expires| format!(" until {expires}"));
@@ -376,6 +394,21 @@ impl Finding {
             ),
         }
     }
+}
+
+/// So many calls, in words.
+pub(crate) fn calls(number: usize) -> String {
+    if number == 1 { "one call".to_owned() } else { format!("{number} calls") }
+}
+
+/// How often, in words.
+fn times(number: u64) -> String {
+    if number == 1 { "once".to_owned() } else { format!("{number} times") }
+}
+
+/// Every time, in words.
+fn all_times(number: u64) -> String {
+    if number == 1 { "the one time".to_owned() } else { format!("all {number} times") }
 }
 
 /// The first of a list, and how many more there are.

@@ -11,7 +11,7 @@ use trace::Abi;
 
 use crate::{
     compile::Program,
-    simulate::{SeccompData, SimulateError, Verdict, execute},
+    simulate::{SeccompData, SimulateError, Verdict, execute, op},
 };
 
 /// `uretprobe` and `uprobe`.
@@ -88,31 +88,21 @@ fn follow(program: &Program, abi: Abi, number: u32) -> Option<u32> {
         let branch = |taken: bool| usize::from(if taken { instruction.jt } else { instruction.jf });
         let mut jump = 0;
         match instruction.code {
-            LOAD => match k {
+            op::LD_W_ABS => match k {
                 0 => value = abi.seccomp_number(number),
                 4 => value = abi.audit_arch(),
                 _ => return None,
             },
-            AND => value &= k,
-            RETURN => return Some(k),
-            JUMP => jump = usize::try_from(k).ok()?,
-            JUMP_EQUAL => jump = branch(value == k),
-            JUMP_GREATER => jump = branch(value > k),
-            JUMP_GREATER_EQUAL => jump = branch(value >= k),
-            JUMP_SET => jump = branch(value & k != 0),
+            op::AND => value &= k,
+            op::RET_K => return Some(k),
+            op::JA => jump = usize::try_from(k).ok()?,
+            op::JEQ_K => jump = branch(value == k),
+            op::JGT_K => jump = branch(value > k),
+            op::JGE_K => jump = branch(value >= k),
+            op::JSET_K => jump = branch(value & k != 0),
             _ => return None,
         }
         at = at.checked_add(1)?.checked_add(jump)?;
     }
     None
 }
-
-// `include/uapi/linux/bpf_common.h`
-const LOAD: u16 = 0x20;
-const AND: u16 = 0x54;
-const RETURN: u16 = 0x06;
-const JUMP: u16 = 0x05;
-const JUMP_EQUAL: u16 = 0x15;
-const JUMP_GREATER: u16 = 0x25;
-const JUMP_GREATER_EQUAL: u16 = 0x35;
-const JUMP_SET: u16 = 0x45;

@@ -51,7 +51,7 @@ pub use compile::{
 pub use completeness::{Completeness, CurvePoint, Estimate, Richness, Singleton, completeness};
 pub use condition::{ConditionError, display_conditions, parse_conditions};
 pub use cost::{CallCost, Cost, CostError, CostLookup, CostOf, FilterCost, Mix, cost};
-pub use decision::{Date, DateError, Decision, Verdict as DecisionVerdict};
+pub use decision::{Date, DateError, Decision, Verdict as DecisionVerdict, allowing};
 pub use difference::{CallDifference, Change, Difference, Part, Place, Side, Undecided, difference};
 pub use evidence::{
     Counts, EVIDENCE_VERSION, Evidence, EvidenceCeiling, EvidenceDecision, EvidenceError, EvidenceOptions,

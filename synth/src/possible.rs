@@ -12,8 +12,8 @@ use crate::{
     simulate::{SeccompData, op},
 };
 
-/// More ways than the filters of profiles have.
-const MOST_WAYS: usize = 20_000;
+/// What one question may cost; the unit is about an instruction. The filters of profiles need a hundredth.
+pub(crate) const QUESTION: u32 = 400_000;
 
 /// The registers of a call, as far as they are known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,12 +44,14 @@ impl Registers {
     }
 }
 
-/// The return values that are possible; none if the filter computes with what is not known, or has too many ways.
+/// The return values that are possible; none if the filter computes with what is not known, or to follow all of its ways
+/// costs more than is left, which what it costs is taken from.
 pub(crate) fn possible(
     machine: &Machine,
     nr: i32,
     arch: u32,
     registers: &Registers,
+    left: &mut u32,
 ) -> Option<BTreeSet<u32>> {
     let from = match machine.start(arch, nr.cast_unsigned()) {
         Start::Answer(execution) => return Some(BTreeSet::from([execution.ret])),
@@ -58,13 +60,14 @@ pub(crate) fn possible(
     let data = SeccompData { nr, arch, instruction_pointer: 0, args: registers.values };
     let mut answers = BTreeSet::new();
     let mut open = vec![Way { at: from.at, a: Value::This(from.a), words: Words::new(registers) }];
-    let mut ways: usize = 0;
     while let Some(mut way) = open.pop() {
-        ways += 1;
-        if ways > MOST_WAYS {
-            return None;
-        }
         loop {
+            let cost = way.cost();
+            let Some(rest) = left.checked_sub(cost) else {
+                *left = 0;
+                return None;
+            };
+            *left = rest;
             match way.step(machine.instructions(), &data)? {
                 Step::On => {}
                 Step::End(ret) => {
@@ -204,6 +207,17 @@ enum Step {
 }
 
 impl Way {
+    /// What a step costs: where it comes to a word that is not known, what is known about words is copied and gone
+    /// through.
+    fn cost(&self) -> u32 {
+        let Words { not, between, .. } = &self.words;
+        let size = match self.a {
+            Value::This(_) => 0,
+            Value::Word(..) => (not.len() + between.len() * between.len()) / 4,
+        };
+        u32::try_from(size).unwrap_or(u32::MAX).saturating_add(1)
+    }
+
     /// One instruction; none if it computes with what is not known.
     fn step(&mut self, code: &[Instruction], data: &SeccompData) -> Option<Step> {
         let Instruction { code: operation, jt, jf, k } = *code.get(self.at)?;

@@ -1,20 +1,24 @@
 //! What a filter lets through, asked of the compiled filter: is there a call of this number, with these conditions on
 //! its arguments, that gets such an answer?
 
+use std::{cell::RefCell, collections::BTreeSet};
+
 use trace::Abi;
 
 use crate::{
     compile::Program,
-    difference::{Numbers, Stop, Test, Words, explore},
+    difference::{Budget, Numbers, Question, Test, TooHard, Words, explore, smallest},
     profile::{Condition, Operator},
     simulate::{SeccompData, Verdict, simulate},
 };
 
-/// A filter on a machine.
+/// A filter on a machine. It also keeps which questions were not answered, since there were too many ways to follow.
 #[derive(Clone, Debug)]
 pub(crate) struct Reach {
     program: Program,
     native: Abi,
+    budget: Budget,
+    untold: RefCell<BTreeSet<(Abi, u32)>>,
 }
 
 /// Some arguments, and what is answered to them.
@@ -26,10 +30,21 @@ pub(crate) struct Way {
     pub(crate) example: [u64; 6],
 }
 
+/// Whether there is a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// There is.
+    Yes,
+    /// There is none.
+    No,
+    /// It could not be told.
+    Untold,
+}
+
 impl Reach {
     /// A filter on a machine whose own ABI is `native`.
-    pub(crate) const fn new(program: Program, native: Abi) -> Self {
-        Self { program, native }
+    pub(crate) fn new(program: Program, native: Abi) -> Self {
+        Self { program, native, budget: Budget::default(), untold: RefCell::default() }
     }
 
     /// The filter.
@@ -50,6 +65,21 @@ impl Reach {
         }
     }
 
+    /// What questions about this filter may still cost.
+    pub(crate) const fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Notes that something about a number could not be told.
+    pub(crate) fn note_untold(&self, abi: Abi, number: u32) {
+        self.untold.borrow_mut().insert((abi, number));
+    }
+
+    /// The numbers of which something that was asked could not be told.
+    pub(crate) fn untold(&self) -> BTreeSet<(Abi, u32)> {
+        self.untold.borrow().clone()
+    }
+
     /// Every way through the filter that calls of this number take which meet the conditions: none that cannot be
     /// taken, and each with an example. None where it could not be told.
     pub(crate) fn ways(&self, abi: Abi, number: u32, conditions: &[Condition]) -> Option<Vec<Way>> {
@@ -62,36 +92,34 @@ impl Reach {
         Some(ways)
     }
 
-    /// A call of this number that meets the conditions and gets such an answer; none if there is none. Where it could
-    /// not be told, a call that meets the conditions counts as one.
+    /// Whether there is a call of this number that meets the conditions and gets such an answer.
     pub(crate) fn find(
         &self,
         abi: Abi,
         number: u32,
         conditions: &[Condition],
         wanted: impl Fn(Verdict) -> bool,
-    ) -> Option<[u64; 6]> {
-        let mut found = None;
-        let told = self.each(abi, number, conditions, |verdict, words| {
-            if wanted(verdict) {
-                found = Some(smallest(words));
-            }
-            found.is_none()
+    ) -> Found {
+        let mut is_found = false;
+        let told = self.each(abi, number, conditions, |verdict, _| {
+            is_found = wanted(verdict);
+            !is_found
         });
-        match told {
-            Some(()) => found,
-            None => found.or_else(|| start(conditions).map(|words| smallest(&words))),
+        match (is_found, told) {
+            (true, _) => Found::Yes,
+            (false, Some(())) => Found::No,
+            (false, None) => Found::Untold,
         }
     }
 
-    /// The same by name, of calls that are carried out; none for a name that the ABI does not have.
-    pub(crate) fn passes(&self, abi: Abi, name: &str, conditions: &[Condition]) -> Option<[u64; 6]> {
-        self.find(abi, abi.number(name)?, conditions, Verdict::executes)
+    /// The same by name, of calls that are carried out; there is none of a name that the ABI does not have.
+    pub(crate) fn passes(&self, abi: Abi, name: &str, conditions: &[Condition]) -> Found {
+        abi.number(name).map_or(Found::No, |number| self.find(abi, number, conditions, Verdict::executes))
     }
 
-    /// Whether the call is carried out whatever its arguments.
-    pub(crate) fn always(&self, abi: Abi, name: &str) -> bool {
-        abi.number(name).is_some_and(|number| self.find(abi, number, &[], |own| !own.executes()).is_none())
+    /// Whether there is a call by this name that is not carried out.
+    pub(crate) fn refuses(&self, abi: Abi, name: &str) -> Found {
+        abi.number(name).map_or(Found::No, |number| self.find(abi, number, &[], |own| !own.executes()))
     }
 
     /// What is answered to one call; none where the filter is none that the kernel would take.
@@ -107,55 +135,54 @@ impl Reach {
         conditions: &[Condition],
         mut each: impl FnMut(Verdict, &Words) -> bool,
     ) -> Option<()> {
-        let number = abi.seccomp_number(number);
-        let numbers = Numbers { arch: abi.audit_arch(), first: number, last: number };
-        // What contradicts itself is met by no call.
-        let Some(mut words) = start(conditions) else { return Some(()) };
-        // Registers of a 32-bit program have no upper half.
-        if matches!(abi, Abi::I386 | Abi::Arm) {
-            for upper in words.iter_mut().skip(1).step_by(2) {
-                if !upper.keep(Test::equal(u32::MAX, 0)).unwrap_or(true) {
-                    return Some(());
-                }
-            }
-        }
-        let mut enough = false;
-        let explored = explore(&[&self.program], numbers, words, |verdicts, words| {
-            enough = enough || verdicts.first().is_some_and(|verdict| !each(*verdict, words));
-            if enough { Err(Stop::Undecided("")) } else { Ok(()) }
+        let own = abi.seccomp_number(number);
+        let numbers = Numbers { arch: abi.audit_arch(), first: own, last: own };
+        let mut question = self.budget.question();
+        let explored = start(abi, conditions, &mut question).and_then(|words| match words {
+            Some(words) => explore(&[&self.program], numbers, words, &mut question, |verdicts, words| {
+                verdicts.first().is_some_and(|verdict| each(*verdict, words))
+            })
+            .map_err(|_| TooHard),
+            // What contradicts itself is met by no call.
+            None => Ok(()),
         });
-        (enough || explored.is_ok()).then_some(())
+        if explored.is_err() {
+            self.note_untold(abi, number);
+        }
+        explored.ok()
     }
 }
 
 /// What conditions of equality say about the arguments; none if they contradict each other.
-fn start(conditions: &[Condition]) -> Option<Words> {
+fn start(abi: Abi, conditions: &[Condition], question: &mut Question<'_>) -> Result<Option<Words>, TooHard> {
     let mut words = Words::default();
+    let mut keep = |word: usize, test: Test| match words.get_mut(word) {
+        Some(word) => word.keep(test, question),
+        None => Ok(false),
+    };
     for condition in conditions {
         let (mask, value) = match condition.op {
             Operator::Eq => (u64::MAX, condition.value),
             Operator::MaskedEq => (condition.value, condition.value_two & condition.value),
             _ => continue,
         };
-        let low = usize::try_from(condition.index).ok()?.checked_mul(2)?;
-        for (word, shift) in [(low, 0), (low.checked_add(1)?, 32)] {
+        let low = usize::try_from(condition.index).unwrap_or(usize::MAX / 4) * 2;
+        for (word, shift) in [(low, 0), (low + 1, 32)] {
             let half = |value: u64| (value >> shift & u64::from(u32::MAX)) as u32;
-            if half(mask) != 0 && !words.get_mut(word)?.keep(Test::equal(half(mask), half(value))).ok()? {
-                return None;
+            if half(mask) != 0 && !keep(word, Test::equal(half(mask), half(value)))? {
+                return Ok(None);
             }
         }
     }
-    Some(words)
-}
-
-/// The arguments with the smallest words.
-fn smallest(words: &Words) -> [u64; 6] {
-    let mut args = [0; 6];
-    for (arg, pair) in args.iter_mut().zip(words.as_chunks::<2>().0) {
-        let [low, high] = pair;
-        *arg = u64::from(high.smallest()) << 32 | u64::from(low.smallest());
+    // Registers of a 32-bit program have no upper half.
+    if matches!(abi, Abi::I386 | Abi::Arm) {
+        for upper in (1..12).step_by(2) {
+            if !keep(upper, Test::equal(u32::MAX, 0))? {
+                return Ok(None);
+            }
+        }
     }
-    args
+    Ok(Some(words))
 }
 
 /// What three filters answer to the same calls.
@@ -171,13 +198,13 @@ pub(crate) struct Answers {
     pub(crate) example: [u64; 6],
 }
 
-/// Every combination of answers that three filters give to calls of a number; none where it could not be told.
+/// Every combination of answers that three filters give to calls of a number of which `wanted` is true of those of the
+/// first two; none where it could not be told.
 pub(crate) fn pairs(
-    before: &Reach,
-    alone: &Reach,
-    whole: &Reach,
-    abi: Abi,
-    number: u32,
+    [before, alone, whole]: [&Reach; 3],
+    (abi, number): (Abi, u32),
+    budget: &Budget,
+    wanted: impl Fn(Verdict, Verdict) -> bool,
 ) -> Option<Vec<Answers>> {
     let number = abi.seccomp_number(number);
     let numbers = Numbers { arch: abi.audit_arch(), first: number, last: number };
@@ -186,11 +213,14 @@ pub(crate) fn pairs(
         &[&before.program, &alone.program, &whole.program],
         numbers,
         Words::default(),
+        &mut budget.question(),
         |verdicts, words| {
-            if let [before, alone, whole] = *verdicts {
+            if let [before, alone, whole] = *verdicts
+                && wanted(before, alone)
+            {
                 all.push(Answers { before, alone, whole, example: smallest(words) });
             }
-            Ok(())
+            true
         },
     )
     .ok()?;

@@ -19,8 +19,9 @@ const FILES: [&str; 3] = [
     include_str!("../../profiles/reference/containerd.toml"),
 ];
 
-/// What the ceiling `runtime-default` stands for.
-const RUNTIME_DEFAULT: (&str, &str) = ("runtime-default", "docker");
+/// The ceiling that is an engine's default profile, and that engine.
+pub(crate) const RUNTIME_DEFAULT: &str = "runtime-default";
+const ENGINE: &str = "docker";
 
 #[expect(clippy::expect_used, reason = "the files are part of the program, and a test reads each")]
 static REFERENCES: LazyLock<Vec<Reference>> = LazyLock::new(|| {
@@ -31,8 +32,15 @@ static REFERENCES: LazyLock<Vec<Reference>> = LazyLock::new(|| {
 /// of Docker (containerd's allows the same calls, and more families of sockets).
 #[must_use]
 pub fn reference(name: &str) -> Option<&'static Reference> {
-    let name = if name == RUNTIME_DEFAULT.0 { RUNTIME_DEFAULT.1 } else { name };
+    let name = if name == RUNTIME_DEFAULT { ENGINE } else { name };
     REFERENCES.iter().find(|reference| reference.name == name)
+}
+
+/// The ceiling `runtime-default` on a machine with this kernel. A release that cannot be read counts as old, which
+/// allows less.
+pub(crate) fn runtime_default(native: Abi, kernel: &str) -> Option<Profile> {
+    let container = Container::new(native, version(kernel).unwrap_or_default());
+    Some(reference(RUNTIME_DEFAULT)?.resolve(&container))
 }
 
 /// All default profiles.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trace::{Abi, Trace};
+use trace::{Abi, Target, Trace};
 
 use crate::{
     clause::Clause,
@@ -103,6 +103,12 @@ fn rules(rules: &Rules, abis: &BTreeSet<Abi>, native: Abi) -> Vec<EvidenceRule> 
     list
 }
 
+/// What the newest run was of: the workload as it is now.
+pub(crate) fn newest(trace: &Trace) -> &Target {
+    let newest = trace.merged.iter().max_by_key(|run| (&run.recorder.started, run.digest));
+    newest.map_or(&trace.target, |run| &run.target)
+}
+
 fn workload(trace: &Trace, native: Abi) -> Workload {
     let traces = match trace.merged.as_slice() {
         [] => trace.digest.into_iter().collect(),
@@ -114,7 +120,7 @@ fn workload(trace: &Trace, native: Abi) -> Workload {
         native,
         kernel: trace.recorder.kernel.clone(),
         command: trace.target.command.clone(),
-        image: trace.target.image,
+        image: newest(trace).image,
         runtime: trace.target.runtime.clone(),
         gpu_driver: trace.target.gpu_driver.clone(),
         phases: trace.phases.iter().map(|phase| phase.name).collect(),

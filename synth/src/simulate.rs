@@ -265,6 +265,7 @@ pub(crate) fn resume(
 pub(crate) mod op {
     pub(crate) const CLASS: u16 = 0x07;
     pub(crate) const ALU: u16 = 0x04;
+    pub(crate) const JMP: u16 = 0x05;
     pub(crate) const SOURCE_X: u16 = 0x08;
     pub(crate) const LD_IMM: u16 = 0x00;
     pub(crate) const LD_W_ABS: u16 = 0x20;

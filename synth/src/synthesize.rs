@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use trace::{Abi, Container, Row, Startup, SyscallName, Target, Trace};
 
 use crate::{
-    decision::{Date, Decision},
+    decision::{self, Date, Decision},
     evidence::{Evidence, EvidenceCeiling},
     finding::Finding,
     library::Libseccomp,
@@ -16,7 +16,7 @@ use crate::{
         outcomes, runtime, siblings,
     },
     profile::Profile,
-    reference::{Container as ReferenceContainer, reference, version},
+    reference::{RUNTIME_DEFAULT, reference, runtime_default},
     rules::Rules,
     runtime_table::RuntimeTable,
     sidecar,
@@ -266,12 +266,22 @@ pub fn synthesize(trace: &Trace, options: &Options) -> Result<Synthesis, SynthEr
     rules.findings.extend(tables.nearest.map(|(runtime, table)| Finding::NearestRuntime { runtime, table }));
     rules.findings.extend(tables.unknown.map(|runtime| Finding::UnknownRuntime { runtime }));
     rules.findings.extend(review(&rules, &abis, options.libseccomp));
-    // What is not allowed at all leaves nothing to decide.
-    let is_open = |finding: &Finding| match finding {
-        Finding::Wide { syscall, .. } => rules.allowed.contains_key(syscall),
+    // What is not allowed at all leaves nothing to decide, but where it is the ceiling that refused all that is known,
+    // and would not refuse all of the rest.
+    let bounds = ceiling.as_ref().map(guard::allowed).unwrap_or_default();
+    let above: BTreeSet<&str> = rules.findings.iter().filter_map(above_ceiling).collect();
+    let denies = |own: &Decision| own.verdict == decision::Verdict::Deny && own.when.is_empty();
+    let denied: BTreeSet<&str> =
+        options.decisions.iter().filter(|own| denies(own)).map(|own| own.syscall.as_str()).collect();
+    let is_open = |finding: &&Finding| match finding {
+        Finding::Wide { syscall, .. } => {
+            let name = syscall.as_str();
+            rules.allowed.contains_key(name)
+                || (above.contains(name) && bounds.contains_key(name) && !denied.contains(name))
+        }
         _ => true,
     };
-    rules.findings = std::mem::take(&mut rules.findings).into_iter().filter(is_open).collect();
+    rules.findings = rules.findings.iter().filter(is_open).cloned().collect();
     rules.findings = decide::accept(rules.findings, &options.decisions, options.today);
     let options = sidecar::options(
         options,
@@ -280,6 +290,16 @@ pub fn synthesize(trace: &Trace, options: &Options) -> Result<Synthesis, SynthEr
     );
     let evidence = sidecar::sidecar(trace, &profile, options, rules, &layout, (native, &abis));
     Ok(Synthesis { profile, evidence })
+}
+
+/// The call, of a finding that its calls are above the ceiling.
+fn above_ceiling(finding: &Finding) -> Option<&str> {
+    match finding {
+        Finding::AboveCeiling { syscall, .. } | Finding::ArgumentsAboveCeiling { syscall, .. } => {
+            Some(syscall)
+        }
+        _ => None,
+    }
 }
 
 /// Refuses evidence that proves too little, unless a flag named after the risk accepts it.
@@ -356,13 +376,9 @@ fn bound(trace: &Trace, options: &Options, native: Abi) -> (Option<Profile>, Evi
         Ceiling::None => (None, evidence("none", None, None)),
         Ceiling::Profile(profile) => (Some(profile.clone()), evidence("profile", None, Some(profile))),
         Ceiling::RuntimeDefault => {
-            // A release that cannot be read counts as old, which allows less.
-            let kernel = version(&trace.recorder.kernel).unwrap_or_default();
-            let reference = reference("runtime-default");
-            let profile =
-                reference.map(|reference| reference.resolve(&ReferenceContainer::new(native, kernel)));
-            let source = reference.map(crate::Reference::provenance);
-            let evidence = evidence("runtime-default", source, profile.as_ref());
+            let profile = runtime_default(native, &trace.recorder.kernel);
+            let source = reference(RUNTIME_DEFAULT).map(crate::Reference::provenance);
+            let evidence = evidence(RUNTIME_DEFAULT, source, profile.as_ref());
             (profile, evidence)
         }
     }

@@ -357,6 +357,48 @@ fn decisions_count_until_they_expire_and_a_no_for_good() {
 }
 
 #[test]
+fn what_a_decision_lets_through_is_no_longer_found_to_be_refused() {
+    let recorded = trace([
+        called(Abi::X86_64, "personality", [[0], [0x40000], [0x400000]]),
+        called(Abi::X86_64, "socket", [[38, 5, 0]]),
+        row(Abi::X86_64, "mount", 2),
+        row(Abi::X86_64, "clone", 1),
+    ]);
+    // What is found about a call that the ceiling bounds, once it was allowed where `when` says.
+    let found = |syscall: &str, when: &[&str]| -> Vec<String> {
+        let decisions = when.iter().map(|when| decision(DecisionVerdict::Allow, syscall, when)).collect();
+        let options = Options { ceiling: Ceiling::RuntimeDefault, decisions, ..bare() };
+        let made = synth(&recorded, &options);
+        let about = made.evidence.findings.iter().filter(|own| own.syscall() == Some(syscall));
+        about.map(Finding::message).collect()
+    };
+    let check = |syscall: &str, when: &[&str], parts: &[&[&str]]| {
+        let found = found(syscall, when);
+        assert_eq!(found.len(), parts.len(), "{syscall} {when:?}: {found:?}");
+        for (one, parts) in found.iter().zip(parts) {
+            assert!(parts.iter().all(|part| one.contains(part)), "{syscall} {when:?}: {one}");
+        }
+    };
+    check("mount", &[], &[&["called 2 times", "it will be refused"]]);
+    check("mount", &[""], &[]);
+    // Its arguments were not recorded, so nobody knows.
+    check("mount", &["arg3 == 0"], &[&["allowed only where", "the recording does not say"]]);
+    check("clone", &[], &[&["allowed only where"]]);
+    check("clone", &[""], &[]);
+    check("clone", &["arg0 == 0x10000000"], &[&["allowed only where", "CLONE_NEWUSER"]]);
+    check("socket", &[], &[&["called once with", "AF_ALG", "that will be refused"]]);
+    check("socket", &["arg0 == 38"], &[]);
+    check("socket", &["arg0 == 40"], &[&["called once with", "AF_ALG", "that will be refused"]]);
+    // What this decision goes by was recorded in part.
+    check("socket", &["arg0 == 38, arg5 == 1"], &[&["allowed only where"]]);
+    let both: &[&str] = &["called 2 times", "ADDR_NO_RANDOMIZE", "READ_IMPLIES_EXEC"];
+    check("personality", &[], &[both]);
+    check("personality", &["arg0 == 0x40000"], &[&["called once", "READ_IMPLIES_EXEC", "will be refused"]]);
+    check("personality", &["arg0 == 0x40000", "arg0 == 0x400000"], &[]);
+    check("personality", &["arg0 == 7"], &[both]);
+}
+
+#[test]
 fn what_nobody_could_read_is_no_rule() {
     let requests: Vec<[u64; 1]> = (0..600u64).map(|number| [(number * 0x9e37_79b9) & 0xffff_ffff]).collect();
     let recorded = trace([called(Abi::X86_64, "ioctl", requests)]);

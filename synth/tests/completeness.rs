@@ -5,7 +5,7 @@
 mod common;
 
 use common::{called, refused, row, trace};
-use seccomp_learn_synth::completeness;
+use seccomp_learn_synth::{Estimate, completeness};
 use trace::{Abi, Digest, File, FileKind, Row, Trace, merge};
 
 /// A run of these rows that began so many milliseconds after another one.
@@ -65,10 +65,40 @@ fn a_value_on_several_descriptors_counts_once() {
             Some(File { kind, device: None, path: Some(path.to_owned()) });
         row
     };
-    let merged =
-        merge([run(1, [on("/dev/pts/1")]), run(2, [on("/dev/pts/1")]), run(3, [on("/dev/tty")])]).unwrap();
-    let made = completeness(&merged);
-    assert_eq!((made.arguments.observed, made.arguments.twice, made.arguments.once), (1, 1, 0));
+    let told = |runs: &[Trace]| {
+        let made = completeness(&merge(runs.iter().cloned()).unwrap());
+        let Estimate { observed, once, twice, incidences, .. } = made.arguments;
+        (observed, once, twice, incidences, made.arguments_once.len(), made.coarse.len())
+    };
+    let both = |number| {
+        let (mut row, tty) = (on("/dev/pts/1"), on("/dev/tty"));
+        row.calls += tty.calls;
+        *row.outcomes.get_mut(&trace::Outcome::Ok).unwrap() += tty.calls;
+        let arguments = row.arguments.as_mut().unwrap();
+        arguments.values.extend(tty.arguments.unwrap().values);
+        run(number, [row])
+    };
+    // In every run on one of them, so in every run; and in one only.
+    assert_eq!(told(&[both(1), run(2, [on("/dev/pts/1")])]), (1, 0, 1, 2, 0, 0));
+    assert_eq!(told(&[both(1), run(2, [call("read")])]), (2, 2, 0, 2, 2, 0));
+    // Each run has a terminal of its own: how many runs that is cannot be told from the sum of them.
+    let own: Vec<Trace> = (1..=5).map(|number| run(number, [on(&format!("/dev/pts/{number}"))])).collect();
+    assert_eq!(told(&own), (1, 0, 0, 5, 0, 1));
+    // What can be told of the same call is.
+    let with = |number: u64, request: u64| {
+        let mut row = called(Abi::X86_64, "ioctl", [[0x5413], [request]]);
+        let kind = FileKind::CharacterDevice;
+        row.arguments
+            .as_mut()
+            .unwrap()
+            .values
+            .iter_mut()
+            .find(|own| own.arguments == [0x5413])
+            .unwrap()
+            .file = Some(File { kind, device: None, path: Some(format!("/dev/pts/{number}")) });
+        run(number, [row])
+    };
+    assert_eq!(told(&[with(1, 0x5401), with(2, 0x5401), with(3, 0x541b)]), (2, 1, 1, 3, 1, 1));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use seccomp_learn_synth::{
     Action, Architecture, CallDifference, Capabilities, Change, CompileOptions, Condition, Container,
     Difference, Entry, Operator, Part, Place, Profile, SeccompData, Verdict, compile, difference, execute,
-    reference,
+    parse_conditions, reference,
 };
 use trace::Abi;
 
@@ -16,6 +16,8 @@ use trace::Abi;
 mod kept;
 #[path = "common/profiles.rs"]
 mod profiles;
+#[path = "common/tangled.rs"]
+mod tangled;
 
 use kept::laws;
 
@@ -455,4 +457,63 @@ fn long_lists_are_compared_to_the_last_value() {
     let example = |part: &Option<Part>| part.as_ref().unwrap().example[1];
     assert_eq!((call.change, example(&call.lost), example(&call.gained)), (Change::Moved, 0x9000, 0x9258));
     assert_eq!(call.gained.as_ref().unwrap().when.len(), 1);
+}
+
+/// More ways than can be followed: what a call of the two shows is told, the rest is undecided, other calls are compared
+/// as ever, and all of that comes to an end.
+#[test]
+fn what_cannot_be_followed_to_the_end_still_shows_differences() {
+    let entries = |number: u32| -> Vec<Entry> {
+        let entry = |text: String| Entry {
+            names: vec!["mount".to_owned(), "ioctl".to_owned()],
+            action: Action::Allow,
+            errno_ret: None,
+            args: parse_conditions(&text).unwrap(),
+        };
+        tangled::tangled(number).into_iter().map(entry).collect()
+    };
+    let of = |mut syscalls: Vec<Entry>, plain: &str| {
+        syscalls.extend(profile_of(plain).syscalls);
+        Profile { syscalls, ..profile_of("") }
+    };
+    let plain = r#"{"names": ["read"], "action": "SCMP_ACT_ALLOW"}"#;
+    let both = r#"{"names": ["read", "write"], "action": "SCMP_ACT_ALLOW"}"#;
+    for number in [20, 60] {
+        let old = of(entries(number), plain);
+        assert!(compared(&old, &old).is_empty());
+        // What is written alike is the same, however many ways there are through it.
+        let names =
+            |found: &Difference| -> Vec<String> { found.calls.iter().map(|own| own.name.clone()).collect() };
+        let found = compared(&old, &of(entries(number), both));
+        assert_eq!((names(&found), found.undecided.len()), (vec!["write".to_owned()], 0));
+        // One alternative more.
+        let new = of(entries(number + 1), both);
+        let found = compared(&old, &new);
+        assert_eq!(names(&found), ["ioctl", "mount", "write"]);
+        let undecided: Vec<&str> = found.undecided.iter().map(|own| own.name.as_str()).collect();
+        assert_eq!(undecided, ["ioctl", "mount"]);
+        let ask = self::both(&old, &new, CompileOptions::default());
+        for call in &found.calls[..2] {
+            assert_eq!(call.change, Change::Wider);
+            let gained = call.gained.as_ref().unwrap();
+            assert_eq!(gained.when, ["in some cases"]);
+            let number = NATIVE.number(&call.name).unwrap();
+            assert_eq!(ask(NATIVE, number, gained.example), [gained.old, gained.new]);
+            assert!(!gained.old.executes() && gained.new.executes());
+        }
+        assert_eq!(found.calls[2].change, Change::NewlyAllowed);
+    }
+}
+
+#[test]
+fn what_the_kernel_would_not_take_is_an_error() {
+    let entry = |value: u64| Entry {
+        names: vec!["ioctl".to_owned()],
+        action: Action::Allow,
+        errno_ret: None,
+        args: vec![Condition { index: 1, value: value << 32 | value, value_two: 0, op: Operator::Eq }],
+    };
+    let long = Profile { syscalls: (1..2_000).map(entry).collect(), ..profile_of("") };
+    let error = difference(&profile_of(""), &long, NATIVE, CompileOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("the kernel would not take"), "{error}");
 }

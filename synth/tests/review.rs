@@ -2,13 +2,21 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use std::{collections::BTreeSet, path::PathBuf};
+mod common;
 
-use seccomp_learn_synth::{
-    Container, DecisionVerdict, Evidence, EvidenceDecision, Profile, Risk, Severity, completeness, reference,
-    review::{AttackOutcome, Compared, Digests, Input, Origin, Review, review, review_schema},
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
 };
-use trace::{Abi, Trace};
+
+use common::{called, refused, trace};
+use seccomp_learn_synth::{
+    Carried, Ceiling, Container, DecisionVerdict, Evidence, EvidenceDecision, Margin, Options, Profile, Risk,
+    Runtime, Severity, completeness, reference,
+    review::{AttackOutcome, Compared, Digests, Files, Input, Origin, Review, review, review_schema},
+    synthesize,
+};
+use trace::{Abi, Digest, Errno, ExecCalls, Outcome, Trace};
 
 /// A worked workload as it is checked in.
 struct Workload {
@@ -39,7 +47,7 @@ fn runtime_default() -> Profile {
 
 impl Workload {
     fn review(&self, profile: &Profile, against: &Profile, decisions: &[EvidenceDecision]) -> Review {
-        let runs = self.trace.merged.iter().map(|run| run.digest);
+        let files = Files { profile: &self.bytes, evidence: Some(b"evidence"), held_out: None };
         review(&Input {
             name: "workload",
             profile,
@@ -48,9 +56,15 @@ impl Workload {
             trace: Some(&self.trace),
             completeness: Some(completeness(&self.trace)),
             decisions: decisions.to_vec(),
-            against: Compared { name: "RuntimeDefault".to_owned(), source: None, profile: against },
+            against: Compared {
+                name: "RuntimeDefault".to_owned(),
+                source: None,
+                digest: against.digest(),
+                profile: against,
+            },
+            today: Some("2026-06-15".parse().unwrap()),
             starts: None,
-            digests: Digests::new(&self.bytes, Some(b"evidence"), runs, decisions),
+            digests: Digests::new(files, Some(&self.trace), decisions, against.digest()),
         })
         .unwrap()
     }
@@ -101,7 +115,7 @@ fn what_the_ceiling_left_out_is_told_with_its_arguments() {
     let made = own.review(&own.profile, &runtime_default(), &[]);
     assert_eq!(made.summary.left_out, BTreeSet::from(["mbind".to_owned()]));
     let left_out = &made.left_out[0];
-    assert_eq!((left_out.syscall.as_str(), left_out.calls, left_out.succeeded), ("mbind", 6, true));
+    assert_eq!((left_out.syscall.as_str(), left_out.calls, left_out.succeeded), ("mbind", 6, Some(true)));
     assert_eq!(left_out.arguments, ["mbind(MPOL_PREFERRED, 0)"]);
     assert_eq!(made.summary.answered_enosys, BTreeSet::from(["clone3".to_owned()]));
     let clone3 = made.blind.iter().find(|own| own.id == "clone3").unwrap();
@@ -116,7 +130,10 @@ fn what_is_wider_is_an_objection_until_someone_answers_for_it() {
     let names: BTreeSet<&str> = own.profile.syscalls[0].names.iter().map(String::as_str).collect();
     assert!(!made.wider.is_empty());
     for wider in &made.wider {
-        assert!(names.contains(wider.syscall.as_str()) && wider.decided.is_none(), "{wider:?}");
+        assert!(
+            names.contains(wider.syscall.as_str()) && wider.open == wider.here && wider.decided.is_empty(),
+            "{wider:?}"
+        );
         assert!(made.rules.iter().any(|rule| rule.syscall == wider.syscall && rule.wider), "{wider:?}");
     }
     let wide = |made: &Review| made.findings.iter().find(|own| own.id == "wider").map(|own| own.severity);
@@ -136,7 +153,222 @@ fn what_is_wider_is_an_objection_until_someone_answers_for_it() {
         .collect();
     let made = own.review(&own.profile, &narrow, &decisions);
     assert_eq!(wide(&made), None);
-    assert!(made.wider.iter().all(|own| own.decided.as_deref() == Some("allow by sec: needed")), "{made:?}");
+    assert!(
+        made.wider.iter().all(|own| own.decided == ["allow by sec: needed"] && own.open.is_empty()),
+        "{made:?}"
+    );
+}
+
+#[test]
+fn a_decision_answers_for_what_it_allows_and_as_long_as_it_counts() {
+    let own = workload("inference");
+    let of = |entries: &str| {
+        let text = format!(
+            r#"{{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{{"names": ["read"], "action": "SCMP_ACT_ALLOW"}}{entries}]}}"#
+        );
+        Profile::read(text.as_bytes()).unwrap()
+    };
+    // MPOL_PREFERRED
+    let here = of(r#", {"names": ["mbind"], "action": "SCMP_ACT_ALLOW",
+        "args": [{"index": 2, "value": 4294967295, "valueTwo": 1, "op": "SCMP_CMP_MASKED_EQ"}]}"#);
+    let there = of("");
+    let ask = |all: &[(&str, &str)]| {
+        let decision = |(when, expires): &(&str, &str)| EvidenceDecision {
+            verdict: DecisionVerdict::Allow,
+            syscall: "mbind".to_owned(),
+            when: (*when).to_owned(),
+            reason: "numa".to_owned(),
+            owner: "sec".to_owned(),
+            expires: Some(expires.parse().unwrap()),
+        };
+        let made = own.review(&here, &there, &all.iter().map(decision).collect::<Vec<_>>());
+        let ids: BTreeSet<String> = made.findings.iter().map(|own| own.id.clone()).collect();
+        assert_eq!(made.wider.len(), 1, "{:?}", made.wider);
+        assert_eq!(ids.contains("wider"), !made.wider[0].open.is_empty());
+        (made.wider[0].clone(), ids, made.decisions)
+    };
+    let mode = "arg2 & 0xffffffff == 0x1";
+    let (wider, ..) = ask(&[]);
+    assert_eq!(wider.open, ["mode == MPOL_PREFERRED"]);
+    let (wider, ids, decisions) = ask(&[(mode, "2026-06-15")]);
+    assert_eq!(wider.decided, ["allow where mode == MPOL_PREFERRED by sec until 2026-06-15: numa"]);
+    assert!(wider.open.is_empty() && wider.expired.is_empty() && !ids.contains("decision-expired"));
+    assert!(!decisions[0].expired && decisions[0].words == "mode == MPOL_PREFERRED");
+    // Of another mode: it answers for nothing here.
+    let (wider, ..) = ask(&[("arg2 & 0xffffffff == 0x7", "2026-12-31")]);
+    assert!(wider.decided.is_empty() && wider.open == ["mode == MPOL_PREFERRED"], "{wider:?}");
+    // Of some calls of this mode: for the others nobody answers.
+    let (wider, ..) = ask(&[("arg1 == 0x7", "2026-12-31")]);
+    assert!(wider.open == ["mode == MPOL_PREFERRED"], "{wider:?}");
+    // Of one of two modes.
+    let both = of(r#", {"names": ["mbind"], "action": "SCMP_ACT_ALLOW",
+        "args": [{"index": 2, "value": 4294967295, "valueTwo": 1, "op": "SCMP_CMP_MASKED_EQ"}]}, {"names": ["mbind"],
+        "action": "SCMP_ACT_ALLOW", "args": [{"index": 2, "value": 4294967295, "valueTwo": 2, "op": "SCMP_CMP_MASKED_EQ"}]}"#);
+    let decision = EvidenceDecision {
+        verdict: DecisionVerdict::Allow,
+        syscall: "mbind".to_owned(),
+        when: mode.to_owned(),
+        reason: "numa".to_owned(),
+        owner: "sec".to_owned(),
+        expires: None,
+    };
+    let made = own.review(&both, &there, &[decision]);
+    assert_eq!(
+        (made.wider[0].decided.len(), made.wider[0].open.as_slice()),
+        (1, &["mode == MPOL_BIND".to_owned()][..])
+    );
+    // What has expired answers for nothing, and is said.
+    let (wider, ids, decisions) = ask(&[(mode, "2026-06-14")]);
+    assert_eq!(wider.expired, ["allow where mode == MPOL_PREFERRED by sec until 2026-06-14, expired: numa"]);
+    assert!(wider.decided.is_empty() && wider.open == ["mode == MPOL_PREFERRED"]);
+    assert!(decisions[0].expired && ids.contains("decision-expired"));
+    let (wider, ..) = ask(&[(mode, "2026-06-14"), ("always", "2026-12-31")]);
+    assert_eq!((wider.decided.len(), wider.expired.len(), wider.open.len()), (1, 1, 0));
+}
+
+/// The review of what a made-up trace gives.
+fn made(trace: &Trace, options: &Options) -> Review {
+    let own = synthesize(trace, options).unwrap();
+    Workload {
+        bytes: own.profile.to_json().into_bytes(),
+        profile: own.profile.clone(),
+        evidence: own.evidence,
+        trace: trace.clone(),
+    }
+    .review(&own.profile, &runtime_default(), &[])
+}
+
+#[test]
+fn how_refused_calls_ended_is_told_as_far_as_it_is_known() {
+    let socket = |ok: u64, failed: u64, others: u64| {
+        let mut tuples = vec![[16, 3, 9]];
+        tuples.extend((0..others).map(|number| [2, 1, number]));
+        let mut row = called(Abi::X86_64, "socket", tuples);
+        let failed = (Outcome::Error("EAFNOSUPPORT".parse().unwrap()), failed);
+        row.outcomes = BTreeMap::from([(Outcome::Ok, ok), failed]);
+        row.outcomes.retain(|_, calls| *calls > 0);
+        trace([common::row(Abi::X86_64, "read", 1), row])
+    };
+    // NETLINK_AUDIT is above the ceiling; of the other calls nothing is.
+    let bounded = |trace: &Trace| {
+        let audit = r#"{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW"},
+            {"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "value": 2, "op": "SCMP_CMP_EQ"}]}]}"#;
+        let ceiling = Ceiling::Profile(Profile::read(audit.as_bytes()).unwrap());
+        let made = made(trace, &Options { ceiling, runtime: Runtime::None, ..Options::default() });
+        (made.left_out[0].succeeded, made.summary.left_out, made.summary.left_out_perhaps)
+    };
+    let named = || BTreeSet::from(["socket".to_owned()]);
+    assert_eq!(bounded(&socket(4, 0, 3)), (Some(true), named(), BTreeSet::new()));
+    assert_eq!(bounded(&socket(3, 1, 3)), (None, BTreeSet::new(), named()));
+    assert_eq!(bounded(&socket(0, 4, 3)), (Some(false), BTreeSet::new(), BTreeSet::new()));
+}
+
+#[test]
+fn what_a_session_or_the_runtime_did_is_not_what_the_workload_did() {
+    let mut recorded = common::named("read openat");
+    recorded.exec =
+        Some(ExecCalls { sessions: 1, syscalls: vec![common::row(Abi::X86_64, "kexec_load", 1)] });
+    let made = made(&recorded, &Options::default());
+    assert_eq!((made.left_out[0].whose.as_str(), made.left_out[0].succeeded), ("exec session", Some(true)));
+    assert!(made.summary.left_out.is_empty(), "{:?}", made.summary);
+}
+
+#[test]
+fn what_is_allowed_adds_up_with_other_abis() {
+    let recorded = trace([
+        common::row(Abi::X86_64, "read", 1),
+        common::row(Abi::I386, "socketcall", 1),
+        common::row(Abi::I386, "fstat64", 1),
+        common::row(Abi::I386, "write", 1),
+    ]);
+    let summary = made(&recorded, &Options::default()).summary;
+    let unseen: usize = summary.not_observed.values().sum();
+    assert_eq!(summary.observed.unwrap() + unseen, summary.allowed, "{summary:?}");
+    assert_eq!(summary.observed, Some(2));
+}
+
+/// A sidecar whose digest was taken out is no older one.
+#[test]
+fn evidence_without_its_digest_is_refused() {
+    let own = workload("inference");
+    let text = own.evidence.to_json();
+    let line = text.lines().find(|line| line.trim().starts_with("\"digest\": ")).unwrap();
+    let without = text.replacen(&format!("{line}\n"), "", 1);
+    let error = Evidence::read(without.as_bytes()).unwrap_err().to_string();
+    assert!(error.contains("`1.3` has a `digest`"), "{error}");
+    let older = without.replacen("\"version\": \"1.3\"", "\"version\": \"1.2\"", 1);
+    assert_eq!(Evidence::read(older.as_bytes()).unwrap().is_as_written(), None);
+    let both = text.replacen("\"version\": \"1.3\"", "\"version\": \"1.2\"", 1);
+    assert!(Evidence::read(both.as_bytes()).is_err());
+}
+
+#[test]
+fn what_was_refused_is_held_against_the_profile_by_its_arguments() {
+    let mut clone = called(Abi::X86_64, "clone", [[0x3d_0f00], [0x1000_0000]]);
+    // CLONE_NEWUSER was refused.
+    let user = clone.arguments.as_mut().unwrap();
+    let at = user.values.iter().position(|own| own.arguments == [0x1000_0000]).unwrap();
+    (user.values[at].calls, user.values[at].denied) = (0, 1);
+    (clone.calls, clone.denied) = (1, 1);
+    clone.outcomes = BTreeMap::from([(Outcome::Ok, 1)]);
+    clone.refusals = BTreeMap::from([(Outcome::Error(Errno::EPERM), 1)]);
+    let recorded = trace([
+        common::row(Abi::X86_64, "read", 1),
+        clone,
+        refused(Abi::X86_64, "ptrace", 2),
+        refused(Abi::X86_64, "write", 2),
+    ]);
+    let made = made(&recorded, &Options { margin: Margin::Portable, ..Options::default() });
+    let here: Vec<(&str, Carried)> =
+        made.refused.iter().map(|own| (own.syscall.as_str(), own.here)).collect();
+    assert_eq!(
+        here,
+        [("write", Carried::Allowed), ("clone", Carried::Refused), ("ptrace", Carried::Refused)]
+    );
+}
+
+#[test]
+fn what_could_not_be_decided_is_an_objection() {
+    let own = workload("inference");
+    // Products of conditions on five arguments: more cases than are looked through.
+    let entries: Vec<String> = (0..400u64)
+        .map(|number| {
+            let arg = |index: u64| {
+                let value = 1u64 << ((number * 7 + index * 13) % 60);
+                format!(r#"{{"index": {index}, "value": {value}, "valueTwo": {value}, "op": "SCMP_CMP_MASKED_EQ"}}"#)
+            };
+            let args: Vec<String> = (0..5).map(arg).collect();
+            format!(r#"{{"names": ["mbind"], "action": "SCMP_ACT_ALLOW", "args": [{}]}}"#, args.join(", "))
+        })
+        .collect();
+    let text = format!(r#"{{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{}]}}"#, entries.join(", "));
+    let made = own.review(&Profile::read(text.as_bytes()).unwrap(), &runtime_default(), &[]);
+    let remark = made.findings.iter().find(|own| own.id == "wider-undecided");
+    assert_eq!(remark.is_some(), !made.summary.undecided.is_empty());
+    assert!(
+        remark.is_some_and(|own| own.severity == Severity::Danger && own.calls == ["mbind"]),
+        "{:?}",
+        made.wider
+    );
+}
+
+#[test]
+fn the_image_is_that_of_the_newest_run() {
+    let runs = [("2026-01-01", "app:1.4"), ("2026-01-02", "app:1.4"), ("2026-02-01", "app:1.5")].map(
+        |(day, image)| {
+            let mut run = common::named("read openat");
+            run.recorder.started = format!("{day}T00:00:00Z");
+            run.target.image = Some(Digest::of(image.as_bytes()));
+            run.seal().unwrap();
+            run
+        },
+    );
+    let merged = trace::merge(runs).unwrap();
+    let made = made(&merged, &Options::default());
+    assert_eq!(made.subject.made.unwrap().image, Some(Digest::of(b"app:1.5")));
+    let images = made.subject.recorded.unwrap().images;
+    let images: Vec<(Option<Digest>, u64)> = images.into_iter().map(|own| (own.digest, own.runs)).collect();
+    assert_eq!(images, [(Some(Digest::of(b"app:1.5")), 1), (Some(Digest::of(b"app:1.4")), 2)]);
 }
 
 #[test]

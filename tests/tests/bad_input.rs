@@ -1,10 +1,16 @@
 //! Bad input gets one clear line with the culprit, exit code 2 (3 where it is the evidence), and overwrites nothing.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use seccomp_learn_tests::{
     cli::{Finished, binary, run},
-    require,
+    made::{row, trace, write},
+    programs::which,
+    require, skip,
 };
 
 const KEPT: &str = "what was there before";
@@ -57,6 +63,110 @@ fn outputs_that_cannot_be_written() {
     for output in ["/proc/trace.json", "/no/such/folder/trace.json", "/"] {
         check(run(["record", "-o", output, "--", "/bin/true"]), 2, &format!("cannot write `{output}`"));
     }
+}
+
+/// A file that not even root can replace.
+struct Immutable(PathBuf);
+
+impl Immutable {
+    fn new(path: PathBuf) -> Option<Self> {
+        let is_set = Command::new("chattr").arg("+i").arg(&path).output().unwrap().status.success();
+        is_set.then_some(Self(path))
+    }
+}
+
+impl Drop for Immutable {
+    fn drop(&mut self) {
+        let _ = Command::new("chattr").arg("-i").arg(&self.0).status();
+    }
+}
+
+/// A profile and its reasons belong together: where one of them cannot be replaced the other one is not.
+#[test]
+fn a_profile_and_its_evidence_are_replaced_together() {
+    if which("chattr").is_none() {
+        return skip("needs `chattr`");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let [first, second] = [("one.json", "mount"), ("two.json", "ptrace")]
+        .map(|(name, call)| write(&trace(1, vec![row(call, 1, "cat")]), folder.path(), name));
+    let profile = at("profile.json");
+    let synth = |trace: &Path| {
+        run(["synth", "--ceiling", "none", "-o"]
+            .map(AsRef::as_ref)
+            .into_iter()
+            .chain([profile.as_os_str(), trace.as_os_str()]))
+    };
+    synth(&first).expect_code(0);
+    let files = ["profile.json", "profile.evidence.json"].map(at);
+    let texts = || files.each_ref().map(|file| fs::read_to_string(file).unwrap());
+    let before = texts();
+    for file in &files {
+        let Some(immutable) = Immutable::new(file.clone()) else {
+            return skip("the file system has no immutable files");
+        };
+        check(synth(&second), 2, &format!("cannot write `{}`", file.display()));
+        drop(immutable);
+        assert_eq!(texts(), before);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4, "something is left");
+    }
+    synth(&second).expect_code(0);
+    assert!(texts().iter().zip(&before).all(|(now, before)| now != before));
+}
+
+/// Among thousands of files the ones that it is about can be found.
+#[test]
+fn what_it_is_about_is_named_by_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    for (number, call) in [(1, "read"), (2, "write"), (3, "close")] {
+        write(&trace(number, vec![row(call, 1, "cat")]), folder.path(), &format!("{number}.json"));
+    }
+    let merge = |output: &str, inputs: &[&str]| {
+        let inputs: Vec<String> = inputs.iter().map(|name| at(name)).collect();
+        run(["merge".to_owned(), "-o".to_owned(), at(output)].into_iter().chain(inputs))
+    };
+    merge("12.json", &["1.json", "2.json"]).expect_code(0);
+    merge("23.json", &["2.json", "3.json"]).expect_code(0);
+    let both = format!("`{}` and `{}` share run `sha256:", at("12.json"), at("23.json"));
+    check(merge("all.json", &["1.json", "12.json", "3.json", "23.json"]), 2, &both);
+    let empty = at("empty");
+    fs::create_dir(&empty).unwrap();
+    for verb in ["replay", "review"] {
+        let remedy = format!("`seccomp-learn synth {empty} -o {empty}/profile.json`");
+        check(run([verb, &empty]), 2, &format!("`{empty}` has no `profile.json`; make one with {remedy}"));
+    }
+    run(["synth", "-o", &at("profile.json"), &at("1.json")]).expect_code(0);
+    check(
+        run(["merge", "-o", &at("all.json"), &at("profile.json")]),
+        2,
+        "this is a seccomp profile, not a trace",
+    );
+}
+
+/// A named pipe gets the result and stays; what a link names is replaced, and not the link.
+#[test]
+fn a_pipe_and_a_link_stay_what_they_are() {
+    use std::os::unix::fs::FileTypeExt;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let trace = write(&trace(1, vec![row("read", 1, "cat")]), folder.path(), "trace.json");
+    let merge = |output: &Path| {
+        run(["merge".as_ref(), "-o".as_ref(), output.as_os_str(), trace.as_os_str()]).expect_code(0)
+    };
+    assert!(Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+    let reader = std::thread::spawn({
+        let pipe = at("pipe");
+        move || fs::read(pipe).unwrap()
+    });
+    merge(&at("pipe"));
+    assert!(fs::metadata(at("pipe")).unwrap().file_type().is_fifo());
+    assert_eq!(reader.join().unwrap(), fs::read(&trace).unwrap());
+    std::os::unix::fs::symlink("named", at("link")).unwrap();
+    merge(&at("link"));
+    assert!(at("link").is_symlink());
+    assert_eq!(fs::read(at("named")).unwrap(), fs::read(&trace).unwrap());
 }
 
 #[test]
@@ -129,8 +239,10 @@ fn workloads_that_say_something_else_than_was_meant() {
     try_one(&decision("when = \"request == PTRACE_ATTAC\""), "`PTRACE_ATTAC` is no value of `request`");
     try_one(&decision("when = \"arg6 == 1\""), "`arg6`");
     try_one(&decision("when = \"\""), "is no condition");
-    try_one(&decision("expires = \"tomorrow\""), "`tomorrow` is no day; write it as 2026-12-31");
-    try_one(&decision("expires = \"2026-02-30\""), "`2026-02-30` is no day");
+    let accepted = |changed: &str| decision(changed).replace("\"deny\"", "\"accept\"");
+    try_one(&accepted("expires = \"tomorrow\""), "`tomorrow` is no day; write it as 2026-12-31");
+    try_one(&accepted("expires = \"2026-02-30\""), "`2026-02-30` is no day");
+    try_one(&decision("expires = \"2026-02-28\""), "a `deny` holds until it is taken out");
     try_one(&decision("reason = \" \""), "`reason` is empty");
     try_one(&decision("owner = \"\""), "`owner` is empty");
     let without = |key: &str| {

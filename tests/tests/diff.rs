@@ -55,6 +55,9 @@ fn another_spelling_of_the_same_is_no_difference() {
     assert_eq!(diff(&[&old, &new], 0).stdout, "no difference: both answer every call alike\n");
     assert_eq!(json(&[&old, &new], 0)["calls"], Value::Array(Vec::new()));
     diff(&["docker", "docker"], 0);
+    // What has no traces is not compared by its profile in their place.
+    let said = diff(&["docker", "docker", "--traces"], 2).stderr;
+    assert!(said.contains("`docker` is no folder, of which `--traces` would take the traces"), "{said}");
 }
 
 #[test]
@@ -151,7 +154,7 @@ fn evidence_stands_beside_what_changed() {
         workload(place.path(), "new", vec![row("read", 3, "sh"), row("sysinfo", 2, "py\u{1b}[31m\nthon")]);
     let said = diff(&[&old, &new], 1).stdout;
     assert!(
-        said.contains("  sysinfo\n      observed: 2 calls in 1 run, startup; first by py\\u{1b}[31m\\nthon (pid 4711) after 12 ms\n"),
+        said.contains("  sysinfo\n      observed: 2 calls in 1 run, startup; first by py\\u{1b}[31m\\u{a}thon (pid 4711) after 12 ms\n"),
         "{said}"
     );
     assert!(
@@ -170,6 +173,28 @@ fn evidence_stands_beside_what_changed() {
     fs::copy(&files[0], &files[1]).unwrap();
     let stale = diff(&files, 0);
     assert!(stale.stderr.contains("is about another profile"), "{}", stale.stderr);
+}
+
+/// Of more arguments than a recording keeps nobody knows whether they are the same.
+#[test]
+fn what_cannot_be_told_is_neither_a_difference_nor_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let wide = |run: u64, name: &str, mut rows: Vec<Row>| {
+        let mut socket = row_with("socket", &["domain"], &[&[1], &[2]]);
+        socket.calls += run;
+        socket.outcomes = [(Outcome::Ok, socket.calls)].into();
+        let arguments = socket.arguments.as_mut().unwrap();
+        (arguments.wide, arguments.beyond) = (true, run);
+        rows.push(socket);
+        write(&trace(run, rows), folder.path(), name)
+    };
+    let old = wide(1, "old.json", Vec::new());
+    let new = wide(2, "new.json", Vec::new());
+    let other = wide(3, "other.json", vec![row("read", 1, "sh")]);
+    let said = diff(&[&old, &new], 3).stdout;
+    assert!(said.starts_with("it cannot be told whether they differ: "), "{said}");
+    json(&[&old, &new], 3);
+    assert!(!diff(&[&old, &other], 1).stdout.contains("it cannot be told whether they differ"));
 }
 
 #[test]

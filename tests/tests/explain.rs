@@ -97,6 +97,25 @@ fn a_rule_is_judged_by_the_filter() {
     assert_eq!(explain(&["unshare(CLONE_NEWUSER)", "docker"]).expect_code(1).code, 1);
 }
 
+/// What the kernel asks no filter about is carried out, whatever the profile says.
+#[test]
+fn a_call_that_passes_every_filter_is_said_to() {
+    let text = explain(&["uretprobe", "docker"]).expect_code(0).stdout;
+    assert!(text.contains("the kernel asks no filter about it") && !text.contains("refused"), "{text}");
+    assert_eq!(json(&["uretprobe", "docker"], 0)["profile"]["answers"][0]["answer"], "allowed");
+}
+
+#[test]
+fn values_are_read_in_their_places() {
+    for (asked, conditions) in [
+        ("openat(AT_FDCWD)", "arg0 & 0xffffffff == 0xffffff9c"),
+        ("kill(-1)", "arg0 & 0xffffffff == 0xffffffff"),
+        ("ioctl(1, TIOCGWINSZ)", "arg0 & 0xffffffff == 0x1, arg1 & 0xffffffff == 0x5413"),
+    ] {
+        assert_eq!(json(&[asked], 0)["conditions"], conditions);
+    }
+}
+
 #[test]
 fn what_cannot_be_explained_names_its_culprit() {
     for (arguments, culprit) in [
@@ -135,7 +154,7 @@ fn evidence_of_another_profile_gives_no_reasons() {
         .unwrap();
     }
     let finished = explain(&["openat", &folder.path().display().to_string()]).expect_code(0);
-    assert!(finished.stderr.contains("the evidence is about another profile"), "{finished:?}");
+    assert!(finished.stderr.contains("is about another profile"), "{finished:?}");
     assert!(
         !finished.stdout.contains("first by") && finished.stdout.contains("no evidence says why"),
         "{finished:?}"

@@ -15,6 +15,19 @@ use std::{
 /// How often each target is called with a changed seed.
 const CHANGES: usize = 400;
 
+/// How many of these each target takes at least: a parser that refuses nearly all that it is given is tried by nothing.
+const LEAST: [(&str, usize); 9] = [
+    ("trace", 8),
+    ("profile", 6),
+    ("evidence", 25),
+    ("workload", 100),
+    ("runtime_table", 60),
+    ("held_out", 20),
+    ("conditions", 25),
+    ("synthesis", 10),
+    ("filter", 300),
+];
+
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
@@ -82,13 +95,15 @@ const WORDS: [&str; 23] = [
     "\u{202e}",
 ];
 
-/// One to four changes: a byte, a word in the place of one, a part taken out, doubled or brought from elsewhere.
+/// A change, or up to four, half of them of a word or number: a byte, a word in the place of one, a part taken out,
+/// doubled or brought from elsewhere.
 fn changed(seed: &[u8], numbers: &mut Numbers) -> Vec<u8> {
     let mut data = seed.to_vec();
-    for _ in 0..=numbers.below(4) {
+    let more = numbers.below(2) * numbers.below(4);
+    for _ in 0..=more {
         let at = numbers.below(data.len() + 1);
         let until = (at + numbers.below(40)).min(data.len());
-        match numbers.below(6) {
+        match numbers.below(8) {
             0 if at < data.len() => data[at] ^= 1 << numbers.below(8),
             1 => drop(data.drain(at..until)),
             2 => {
@@ -141,7 +156,8 @@ fn no_seed_and_no_change_of_one_breaks_a_law() {
             read += usize::from(was_read);
         }
         println!("{name}: {} seeds, {read} of {CHANGES} changed ones were read", own.len());
-        assert!(read > 0, "`{name}` took none of the changed seeds");
+        let (_, least) = LEAST.iter().find(|(own, _)| *own == name).unwrap();
+        assert!(read >= *least, "`{name}` took {read} of the changed seeds, and not {least}");
     }
 }
 

@@ -321,6 +321,72 @@ fn numbers_at_their_ends() {
     assert!([0, 1].contains(&replayed.code), "{replayed:?}");
 }
 
+/// What is larger than the largest number, or none.
+const NO_NUMBERS: [&str; 3] = ["18446744073709551616", "-1", "1e400"];
+const LARGEST: &str = "18446744073709551615";
+
+/// The ends of numbers in every other file: what no such number can be is refused by name, the largest is taken where it
+/// means something, and each has its exit code.
+#[test]
+fn numbers_at_their_ends_in_every_file() {
+    let profile = |field: &str, number: &str| {
+        let of = |own: &str, usual: &str| if own == field { number.to_owned() } else { usual.to_owned() };
+        format!(
+            r#"{{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": {}, "syscalls": [
+                {{"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [
+                    {{"index": {}, "value": {}, "valueTwo": {}, "op": "SCMP_CMP_MASKED_EQ"}}]}},
+                {{"names": ["uname"], "action": "SCMP_ACT_ERRNO", "errnoRet": {}}}]}}"#,
+            of("defaultErrnoRet", "1"),
+            of("index", "2"),
+            of("value", "7"),
+            of("valueTwo", "1"),
+            of("errnoRet", "38"),
+        )
+    };
+    let evidence = fs::read_to_string(source().join("profile.evidence.json")).unwrap();
+    let held_out = fs::read_to_string(source().join("../../../fuzz/seeds/held_out/two.json")).unwrap();
+    let workload = fs::read_to_string(source().join("workload.toml")).unwrap();
+    let in_json = |text: &str, field: &str, number: &str| {
+        let (from, _) = number_of(text, field);
+        text.replacen(&from, &format!("\"{field}\": {number}"), 1)
+    };
+    // With the exit code for the largest number; the folder has one trace of those that its evidence is of.
+    let fields = [
+        (Kind::Profile, "value", 0),
+        (Kind::Profile, "valueTwo", 0),
+        (Kind::Profile, "index", 2),
+        (Kind::Profile, "errnoRet", 2),
+        (Kind::Profile, "defaultErrnoRet", 2),
+        (Kind::Evidence, "calls", 3),
+        (Kind::Evidence, "pid", 2),
+        (Kind::HeldOut, "calls", 3),
+        (Kind::HeldOut, "duration_ms", 3),
+        (Kind::Workload, "gpu_drivers", 2),
+    ];
+    for (kind, field, code) in fields {
+        let text = |number: &str| match kind {
+            Kind::Profile => profile(field, number),
+            Kind::Evidence => in_json(&evidence, field, number),
+            Kind::HeldOut => in_json(&held_out, field, number),
+            Kind::Workload => format!("{workload}\n{field} = [{number}]\n"),
+            Kind::Trace | Kind::Table => unreachable!("another test's"),
+        };
+        for number in NO_NUMBERS {
+            let culprits = ["invalid", "out of range", "expected", "is no", "must be", "overflowed"];
+            refused(kind, with(kind, text(number)), &culprits, NOTHING);
+        }
+        let run = with(kind, text(LARGEST));
+        println!("{kind:?} {field}: {:?}", run.finished);
+        run.finished.expect_code(code);
+        assert!(run.peak < NOTHING, "{kind:?} {field}: {} MiB", run.peak >> 20);
+    }
+}
+
+/// A field with the number that it has here.
+fn number_of(text: &str, field: &str) -> (String, u64) {
+    number(text, &format!("\"{field}\": 0"))
+}
+
 /// The same field with the number that it has here.
 fn number(text: &str, field: &str) -> (String, u64) {
     let key = field.rsplit_once(": ").unwrap().0;

@@ -1,6 +1,7 @@
 //! `replay`: recorded calls held against profiles, without running anything; by the simulator and by the kernel.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -13,7 +14,7 @@ use seccomp_learn_tests::{
 };
 use serde_json::Value;
 use synth::Profile;
-use trace::{Abi, Row};
+use trace::{Abi, Arguments, Kept, Outcome, Row, Startup, Values};
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -90,6 +91,38 @@ fn a_worked_workload_needs_nothing_that_its_profile_refuses() {
     }
 }
 
+/// Reasons count for the very profile that they were written for.
+#[test]
+fn a_profile_that_was_edited_has_no_evidence() {
+    let from = repository().join("profiles/workloads/inference");
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("traces")).unwrap();
+    let traces = fs::read_dir(from.join("traces")).unwrap().map(|entry| entry.unwrap().file_name());
+    let files = traces.map(|name| Path::new("traces").join(name));
+    for file in files.chain(["profile.json", "profile.evidence.json"].map(PathBuf::from)) {
+        fs::copy(from.join(&file), folder.path().join(&file)).unwrap();
+    }
+    let replay = |code: i32| run(["replay".as_ref(), folder.path().as_os_str()]).expect_code(code);
+    let says = |finished: &Finished, start: &str, end: &str| {
+        finished.stdout.lines().any(|line| line.starts_with(start) && line.ends_with(end))
+    };
+    let finished = replay(0);
+    let purpose = "it is answered with ENOSYS, so that programs fall back";
+    assert!(says(&finished, "refused on purpose: x86_64 clone3", purpose), "{}", finished.stdout);
+    let path = folder.path().join("profile.json");
+    let text = fs::read_to_string(&path).unwrap();
+    let edited = text.replace("\"errnoRet\": 38", "\"errnoRet\": 1");
+    assert_ne!(text, edited);
+    fs::write(&path, edited).unwrap();
+    let finished = replay(1);
+    assert!(says(&finished, "denied: x86_64 clone3", ": EPERM"), "{}", finished.stdout);
+    assert!(
+        finished.stderr.contains("profile.evidence.json` is about another profile"),
+        "{}",
+        finished.stderr
+    );
+}
+
 fn written(path: &Path, rows: Vec<Row>) -> String {
     let (folder, name) = (path.parent().unwrap(), path.file_name().unwrap().to_str().unwrap());
     write(&trace(1000, rows), folder, name).display().to_string()
@@ -128,6 +161,22 @@ fn the_exit_code_says_what_came_of_it() {
     trace.seal().unwrap();
     trace.write(fs::File::create(at("part.json")).unwrap()).unwrap();
     check(&[at("part.json").to_str().unwrap()], 3, "1 allowed");
+    // One that was attached late lacks the calls of the start, and CI's reports say so too.
+    let mut trace = read_trace(&at("well.json"));
+    trace.startup = Startup::NotRecorded;
+    trace.seal().unwrap();
+    trace.write(fs::File::create(at("late.json")).unwrap()).unwrap();
+    let late = at("late.json").display().to_string();
+    check(&[&late], 3, "1 allowed");
+    let report = |format: &str| run(["replay", &profile, &late, "--format", format]).expect_code(3).stdout;
+    assert!(report("github").starts_with("::warning title="), "{}", report("github"));
+    let junit = quick_junit::Report::deserialize_from_str(&report("junit")).unwrap();
+    assert_eq!((junit.tests, junit.errors), (2, 1));
+    assert!(
+        lines(&run(["replay", &profile, &late, "--format", "json"]))
+            .iter()
+            .any(|line| line["startup"] == false)
+    );
     // What cannot be done is said with the file that it is about, the first of several.
     fs::write(at("bad.json"), "{").unwrap();
     let finished = run(["replay", &profile, &well, at("bad.json").to_str().unwrap()]).expect_code(2);
@@ -209,14 +258,15 @@ fn reports_hold_whatever_names_there_are() {
         panic!("{junit:?}");
     };
     assert_eq!(*kind, quick_junit::NonSuccessKind::Failure);
-    assert!(message.as_ref().unwrap().as_str().contains("a]]>&<b\\n::err"), "{message:?}");
+    assert!(message.as_ref().unwrap().as_str().contains("a]]>&<b\\u{a}\\u{3a}:err"), "{message:?}");
     let json = lines(&run(["replay", &profile, &trace, "--format", "json"]).expect_code(1));
     let mount = of_type(&json, "call").into_iter().find(|line| line["syscall"] == "mount").unwrap();
     assert_eq!((&mount["judgement"], &mount["first"]["comm"]), (&"denied".into(), &NAME.into()));
     assert_eq!(of_type(&json, "trace").len(), 1);
 }
 
-/// Four times as many traces of 200 rows, all different, need the same memory, and four times as long.
+/// Four times as many traces of 200 rows, all different, and of more refused calls than are listed, need the same
+/// memory, and four times as long.
 #[test]
 fn memory_does_not_grow_with_the_number_of_traces() {
     let folder = tempfile::tempdir().unwrap();
@@ -227,17 +277,48 @@ fn memory_does_not_grow_with_the_number_of_traces() {
     for (place, count) in [(&few, 150u64), (&many, 600)] {
         fs::create_dir(place).unwrap();
         for number in 0..count {
-            let rows = names.iter().map(|name| row(name, 1 + number, "server")).collect();
+            let mut rows: Vec<Row> = names.iter().map(|name| row(name, 1 + number, "server")).collect();
+            let socket = rows.iter_mut().find(|row| row.name == "socket").unwrap();
+            // Each trace has 80 protocols of its own.
+            *socket = sockets((0..80).map(|place| 1000 + number * 80 + place));
             written(&place.join(format!("{number}.json")), rows);
         }
     }
     let replay = |folder: &Path| {
         let measured = measured(seccomp_learn(["replay", &profile, folder.to_str().unwrap()]));
-        measured.finished.expect_code(1);
+        let finished = measured.finished.expect_code(1);
+        let last = finished.stdout.lines().rfind(|line| line.ends_with("that differ from all of these"));
+        assert!(last.is_some(), "the bound is reached: {:?}", finished.stdout.lines().last());
         (measured.peak >> 10, measured.cpu)
     };
     let ((few, short), (many, long)) = (replay(&few), replay(&many));
     println!("150 traces: {few} KiB, {short:?}; 600 traces: {many} KiB, {long:?}");
     assert!(many < few + few / 4 && many < 256 << 10, "{few} KiB, {many} KiB");
     assert!(long < short * 6, "{short:?}, {long:?}");
+}
+
+/// Calls of `socket(AF_INET, SOCK_STREAM, …)` with these protocols.
+fn sockets(protocols: impl Iterator<Item = u64>) -> Row {
+    let own = row("socket", 0, "server");
+    let kept = [(0, "domain"), (1, "type"), (2, "protocol")].map(|(index, name)| Kept {
+        index,
+        offset: None,
+        name: name.to_owned(),
+        mask: 0xffff_ffff,
+    });
+    let values: Vec<Values> = protocols
+        .map(|protocol| Values {
+            arguments: vec![2, 1, protocol],
+            calls: 1,
+            denied: 0,
+            runs: 1,
+            upper: BTreeSet::new(),
+            file: None,
+            phases: own.phases.clone(),
+            first: own.first.clone(),
+        })
+        .collect();
+    let calls = values.len() as u64;
+    let outcomes = BTreeMap::from([(Outcome::Ok, calls)]);
+    Row { calls, outcomes, arguments: Some(Arguments::of(kept.to_vec(), values)), ..own }
 }

@@ -1,310 +1,19 @@
-//! The page that a reviewer signs, in a real browser; what it says in its other forms; what hostile evidence does to
-//! it. `SECCOMP_LEARN_PICTURES=DIR` keeps pictures of every page.
+//! What `review` says in its other forms, what its digest covers, and how it answers.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use harness::{HeldOut, HeldOutRun, Judged};
-use seccomp_learn_tests::{browser::Browser, cli::run, skip};
+use seccomp_learn_tests::{
+    cli::run,
+    full::with_narrow,
+    made,
+    page::{hostile, json, workload},
+};
 use serde_json::Value;
 use synth::Profile;
-use trace::{Digest, Trace};
+use trace::Digest;
 
 const WORKLOADS: [&str; 3] = ["inference", "nim-llm", "webrtc-media"];
-
-fn workload(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../profiles/workloads").join(name)
-}
-
-/// Makes the page of a workload folder, whatever the answer is.
-fn page(folder: &Path, into: &Path) -> PathBuf {
-    let file = into.join(format!("{}.html", folder.file_name().unwrap().to_string_lossy().replace('<', "_")));
-    let finished = run(["review", folder.to_str().unwrap(), "-o", file.to_str().unwrap()]);
-    assert!([0, 1].contains(&finished.code), "{finished:?}");
-    file
-}
-
-/// Where pictures are kept, if they are.
-fn pictures() -> Option<PathBuf> {
-    let folder = PathBuf::from(std::env::var_os("SECCOMP_LEARN_PICTURES")?);
-    fs::create_dir_all(&folder).unwrap();
-    Some(folder)
-}
-
-fn keep_picture(browser: &mut Browser, name: &str) {
-    if let Some(folder) = pictures() {
-        browser.picture(&folder.join(format!("{name}.png")), false);
-        browser.picture(&folder.join(format!("{name}-whole.png")), true);
-    }
-}
-
-/// What sticks out to the right, outside of what may be scrolled.
-const OVERFLOWING: &str = r#"
-    [...document.querySelectorAll("body *")]
-        .filter(own => !own.closest(".scroll") && !own.closest(".skip") && own.getClientRects().length)
-        .filter(own => own.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
-        .map(own => own.tagName + "." + own.className + ": " + own.textContent.slice(0, 60))"#;
-
-/// Text that is too small, or whose contrast with what is behind it is below 4.5 (3 where it is large): WCAG 2.2, 1.4.3.
-const ILLEGIBLE: &str = r#"
-    (() => {
-        const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
-        const rgba = color => {
-            canvas.clearRect(0, 0, 1, 1);
-            canvas.fillStyle = color;
-            canvas.fillRect(0, 0, 1, 1);
-            return [...canvas.getImageData(0, 0, 1, 1).data];
-        };
-        const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
-            .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-            .reduce((sum, v, at) => sum + v * [0.2126, 0.7152, 0.0722][at], 0);
-        const behind = own => {
-            for (let at = own; at; at = at.parentElement) {
-                const color = rgba(getComputedStyle(at).backgroundColor);
-                if (color[3] === 255) return color;
-            }
-            return [255, 255, 255, 255];
-        };
-        const bad = [];
-        for (const own of document.querySelectorAll("body *")) {
-            const texts = [...own.childNodes].some(node => node.nodeType === 3 && node.data.trim());
-            if (!texts || !own.checkVisibility() || own.closest("svg")) continue;
-            const style = getComputedStyle(own);
-            const size = parseFloat(style.fontSize);
-            const [one, other] = [light(rgba(style.color)), light(behind(own))].sort((a, b) => b - a);
-            const contrast = (one + 0.05) / (other + 0.05);
-            const large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
-            if (contrast < (large ? 3 : 4.5) || size < 11.5)
-                bad.push(`${own.tagName} ${contrast.toFixed(2)} ${size}px: ${own.textContent.slice(0, 40)}`);
-        }
-        return bad;
-    })()"#;
-
-#[test]
-fn the_pages_of_the_worked_workloads_hold_in_a_browser() {
-    let Some(mut browser) = Browser::start() else { return skip("needs `chromium`") };
-    let folder = tempfile::tempdir().unwrap();
-    for name in WORKLOADS {
-        let page = page(&workload(name), folder.path());
-        let text = fs::read_to_string(&page).unwrap();
-        assert!(!text.contains("<script") && !text.contains(" style="), "neither scripts nor inline styles");
-        for (size, width) in [("narrow", 390), ("wide", 1440)] {
-            for scheme in ["light", "dark"] {
-                let what = format!("{name}, {size}, {scheme}");
-                browser.open(&page, (width, if width < 500 { 844 } else { 900 }), scheme);
-                keep_picture(&mut browser, &format!("{name}-{size}-{scheme}"));
-                assert_eq!(browser.evaluate(OVERFLOWING), serde_json::json!([]), "{what}");
-                let scrolls = "document.documentElement.scrollWidth > document.documentElement.clientWidth";
-                assert_eq!(browser.evaluate(scrolls), false, "{what} scrolls sideways");
-                assert_eq!(browser.evaluate(ILLEGIBLE), serde_json::json!([]), "{what}");
-                browser.evaluate("document.querySelectorAll('details').forEach(own => own.open = true)");
-                assert_eq!(browser.evaluate(OVERFLOWING), serde_json::json!([]), "{what}, all open");
-                assert_eq!(browser.evaluate(ILLEGIBLE), serde_json::json!([]), "{what}, all open");
-                assert_eq!(browser.complaints(), [""; 0], "{what}");
-                let own = format!("file://{}", page.canonicalize().unwrap().display());
-                assert_eq!(browser.requested(), [own], "{what}");
-            }
-        }
-        first_screen_answers(&mut browser, &page, name);
-    }
-}
-
-/// What a reviewer asks first is there without scrolling, on a screen.
-fn first_screen_answers(browser: &mut Browser, page: &Path, name: &str) {
-    browser.open(page, (1440, 900), "light");
-    let answers = browser.evaluate(
-        r#"[...document.querySelectorAll("h1, .verdict strong, .answers h2, .answers .figure, .overview svg")]
-            .map(own => [own.textContent, own.getBoundingClientRect().bottom])"#,
-    );
-    let answers = answers.as_array().unwrap();
-    assert_eq!(answers.len(), 1 + 1 + 1 + 2 * 6, "{answers:?}");
-    for answer in answers {
-        assert!(answer[1].as_f64().unwrap() <= 900.0, "{name}: below the first screen: {answer}");
-    }
-    let verdict = browser.evaluate("document.querySelector('.verdict strong').textContent");
-    assert_eq!(verdict, "✓ Nothing is wider than RuntimeDefault.", "{name}");
-}
-
-#[test]
-fn every_section_is_reached_by_keyboard() {
-    let Some(mut browser) = Browser::start() else { return skip("needs `chromium`") };
-    let folder = tempfile::tempdir().unwrap();
-    let page = page(&workload("nim-llm"), folder.path());
-    for width in [390, 1440] {
-        browser.open(&page, (width, 900), "light");
-        let sections = browser.evaluate("[...document.querySelectorAll('main section')].map(own => own.id)");
-        let sections: Vec<String> = serde_json::from_value(sections).unwrap();
-        assert!(sections.len() >= 12, "{sections:?}");
-        // From the top: the link that skips, the answers, the contents.
-        let mut reached = BTreeSet::new();
-        let mut seen_focus = true;
-        for _ in 0..60 {
-            browser.press("Tab");
-            let at = browser.evaluate(
-                r#"(() => {
-                    const own = document.activeElement, style = getComputedStyle(own);
-                    return [own.closest("nav") ? own.getAttribute("href") : "", parseFloat(style.outlineWidth) > 0];
-                })()"#,
-            );
-            seen_focus &= at[1] == true;
-            let Some(section) = at[0].as_str().and_then(|href| href.strip_prefix('#')).map(str::to_owned)
-            else {
-                continue;
-            };
-            if !reached.insert(section.clone()) {
-                break;
-            }
-            browser.press("Enter");
-            let top = format!(
-                "(() => {{ document.documentElement.style.scrollBehavior = 'auto'; const own = document.getElementById('{section}'); own.scrollIntoView(); return [location.hash, own.getBoundingClientRect().top]; }})()"
-            );
-            let there = browser.evaluate(&top);
-            assert_eq!(there[0], format!("#{section}"), "{there}");
-            // Back to the contents, where the next Tab goes on.
-            browser.evaluate(&format!("document.querySelector('nav a[href=\"#{section}\"]').focus()"));
-        }
-        assert!(seen_focus, "what has the focus is not shown");
-        let all: BTreeSet<String> = sections.into_iter().collect();
-        assert_eq!(reached, all, "at {width}");
-    }
-    keyboard_opens_and_filters(&mut browser, &page);
-}
-
-/// Details open by the keyboard, the filter is chosen by it, and what is wide can be scrolled by it.
-fn keyboard_opens_and_filters(browser: &mut Browser, page: &Path) {
-    browser.open(page, (1440, 900), "light");
-    browser.evaluate("document.querySelector('.rule summary').focus()");
-    browser.press("Enter");
-    assert_eq!(browser.evaluate("document.querySelector('.rule details').open"), true);
-    let shown = "[...document.querySelectorAll('.rule')].filter(own => own.checkVisibility()).length";
-    let all = browser.evaluate(shown).as_u64().unwrap();
-    browser.evaluate("document.querySelector('#show-all').focus()");
-    browser.press("ArrowRight");
-    assert_eq!(browser.evaluate("document.activeElement.id"), "show-unseen");
-    let unseen = browser.evaluate(shown).as_u64().unwrap();
-    assert!(unseen > 0 && unseen < all, "{unseen} of {all}");
-    let without = "[...document.querySelectorAll('.scroll')].filter(own => own.tabIndex !== 0 || !own.ariaLabel).length";
-    assert_eq!(browser.evaluate(without), 0);
-}
-
-#[test]
-fn a_printed_page_has_everything() {
-    let Some(mut browser) = Browser::start() else { return skip("needs `chromium`") };
-    let folder = tempfile::tempdir().unwrap();
-    let page = page(&workload("webrtc-media"), folder.path());
-    browser.open(&page, (1440, 900), "dark");
-    browser.evaluate("document.querySelector('#show-unseen').click()");
-    browser.media("print", "light");
-    let hidden = browser.evaluate(
-        r#"[...document.querySelectorAll(".rule, .inner, .finding, .signature")]
-            .filter(own => own.getBoundingClientRect().height === 0).length"#,
-    );
-    assert_eq!(hidden, 0, "closed details and what a filter hides are printed, too");
-    let printed = browser.print();
-    assert!(printed.starts_with(b"%PDF-"));
-    if let Some(folder) = pictures() {
-        fs::write(folder.join("webrtc-media.pdf"), printed).unwrap();
-    }
-    assert_eq!(browser.complaints(), [""; 0]);
-}
-
-/// What somebody might hope to get into the page.
-const HOSTILE: [&str; 4] = [
-    "<script>hi()</script>",
-    "</style><img src=x onerror=hi()>",
-    "\"><svg onload=hi()>",
-    "\u{202e}gnp\u{200b}\u{7}&lt;b&gt;",
-];
-
-/// A workload folder whose every text is an attempt.
-fn hostile(folder: &Path) -> PathBuf {
-    let made = folder.join("<img src=x onerror=hi()>");
-    fs::create_dir_all(made.join("traces")).unwrap();
-    let run_one = workload("inference").join("traces/run-001.json");
-    let mut trace = Trace::read(fs::read(run_one).unwrap().as_slice()).unwrap();
-    trace.target.command = HOSTILE.map(str::to_owned).to_vec();
-    trace.recorder.perturbations = vec![HOSTILE[0].to_owned()];
-    trace.recorder.kernel = format!("6.18.0-{}", HOSTILE[2]);
-    for (row, text) in trace.syscalls.iter_mut().zip(HOSTILE.iter().cycle()) {
-        row.first.comm = (*text).to_owned();
-        for values in row.arguments.iter_mut().flat_map(|own| &mut own.values) {
-            values.first.comm = (*text).to_owned();
-            if let Some(file) = &mut values.file {
-                file.path = file.path.as_ref().map(|_| format!("/dev/{text}"));
-            }
-        }
-    }
-    trace.seal().unwrap();
-    trace.write(fs::File::create(made.join("traces/run-001.json")).unwrap()).unwrap();
-    let text =
-        HOSTILE.map(|text| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\u{7}', "\\u0007"));
-    let workload = format!(
-        "[target]\ncommand = [\"{}\"]\n[[decision]]\nverdict = \"deny\"\nsyscall = \"ptrace\"\nreason = \"{}\"\nowner = \"{}\"\n\
-         [[added]]\nsyscall = \"getppid\"\nabi = \"x86_64\"\nwhy = \"{}\"\n",
-        text[0], text[1], text[2], text[0]
-    );
-    fs::write(made.join("workload.toml"), workload).unwrap();
-    let output = made.join("profile.json");
-    run(["synth", made.to_str().unwrap(), "-o", output.to_str().unwrap()]).expect_code(0);
-    made
-}
-
-#[test]
-fn what_hostile_evidence_says_shows_as_text() {
-    let Some(mut browser) = Browser::start() else { return skip("needs `chromium`") };
-    let folder = tempfile::tempdir().unwrap();
-    let hostile = hostile(folder.path());
-    let page = page(&hostile, folder.path());
-    for width in [390, 1440] {
-        browser.open(&page, (width, 900), "light");
-        keep_picture(&mut browser, &format!("hostile-{width}"));
-        let elements = "document.querySelectorAll('script, img, iframe, object, embed, form, link, base, [onerror], [onload]').length";
-        assert_eq!(browser.evaluate(elements), 0);
-        let text = browser.evaluate("document.body.textContent");
-        let text = text.as_str().unwrap();
-        for part in &HOSTILE[..3] {
-            assert!(text.contains(part), "{part}");
-        }
-        assert!(text.contains("\\u{202e}gnp\\u{200b}\\u{7}&lt;b&gt;"), "what would not show is written out");
-        assert!(!text.contains('\u{202e}') && !text.contains('\u{200b}') && !text.contains('\u{7}'));
-        assert_eq!(browser.evaluate("document.querySelector('h1').textContent"), "<img src=x onerror=hi()>");
-        browser.evaluate("document.querySelectorAll('details').forEach(own => own.open = true)");
-        assert_eq!(browser.evaluate(OVERFLOWING), serde_json::json!([]), "at {width}");
-        assert_eq!(browser.complaints(), [""; 0]);
-        assert_eq!(browser.requested().len(), 1);
-    }
-    policy_holds(&mut browser);
-}
-
-/// Had something got past the escaping, the page's policy would stop it.
-fn policy_holds(browser: &mut Browser) {
-    let attempt = r#"
-        window.ran = 0;
-        const put = text => document.body.insertAdjacentHTML("beforeend", text);
-        put("<img src='https://127.0.0.1:9/x.png'>");
-        put("<iframe src='data:text/html,x'></iframe>");
-        put("<b onclick='window.ran = 1' id=clicked>x</b>");
-        put("<p id=styled style='color: rgb(1, 2, 3)'>x</p>");
-        const script = document.createElement("script");
-        script.text = "window.ran = 2";
-        document.body.append(script);
-        document.getElementById("clicked").click();
-        fetch("https://127.0.0.1:9/y").then(() => 1, () => 0)
-            .then(fetched => [window.ran, fetched, getComputedStyle(document.getElementById("styled")).color])"#;
-    let result = browser.evaluate(attempt);
-    assert_eq!((&result[0], &result[1]), (&Value::from(0), &Value::from(0)), "{result}");
-    assert_ne!(result[2], "rgb(1, 2, 3)");
-    let complaints = browser.complaints().join("\n");
-    for directive in ["img-src", "style-src", "script-src", "connect-src"] {
-        assert!(
-            complaints.contains("Content Security Policy") && complaints.contains(directive),
-            "{directive}: {complaints}"
-        );
-    }
-}
 
 #[test]
 fn markdown_shows_hostile_text_as_code() {
@@ -339,31 +48,130 @@ fn the_same_evidence_gives_the_same_bytes_and_json_fits_its_schema() {
 
 #[test]
 fn the_statement_is_about_the_profile_and_all_that_it_rests_on() {
-    let folder = workload("nim-llm");
-    let finished = run(["review", folder.to_str().unwrap(), "--attest"]);
-    let statement: Value = serde_json::from_str(&finished.stdout).unwrap();
-    assert_eq!(statement["_type"], "https://in-toto.io/Statement/v1");
+    let folder = tempfile::tempdir().unwrap();
+    let (serve, narrow) = with_narrow(folder.path());
+    let attest = |path: &Path, more: &[&str]| -> Value {
+        let arguments = ["review", path.to_str().unwrap(), "--attest"];
+        serde_json::from_str(&run(arguments.iter().chain(more)).stdout).unwrap()
+    };
+    let statement = attest(&serve, &["--against", narrow.to_str().unwrap()]);
+    is_in_toto(&statement);
     assert_eq!(statement["predicateType"], synth::review::PREDICATE_TYPE);
-    let of = |name: &str| Digest::of(&fs::read(folder.join(name)).unwrap()).to_string();
+    let of = |name: &str| Digest::of(&fs::read(serve.join(name)).unwrap()).to_string();
     let profile = of("profile.json");
     assert_eq!(statement["subject"][0]["digest"]["sha256"], profile.trim_start_matches("sha256:"));
-    let digests = &statement["predicate"]["digests"];
-    let mut traces: Vec<String> = (1..=3)
-        .map(|run| {
-            let trace: Value =
-                serde_json::from_slice(&fs::read(folder.join(format!("traces/run-{run:03}.json"))).unwrap())
-                    .unwrap();
-            trace["digest"].as_str().unwrap().to_owned()
-        })
-        .collect();
+    let own = |path: &Path| {
+        let trace: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        trace["digest"].as_str().unwrap().to_owned()
+    };
+    let mut traces: Vec<String> =
+        (1..=5).map(|run| own(&serve.join(format!("traces/run-{run:03}.json")))).collect();
     traces.sort();
-    let manifest = format!(
-        "seccomp-learn review 1\nprofile {profile}\nevidence {}\ntrace {}\n",
-        of("profile.evidence.json"),
-        traces.join("\ntrace ")
-    );
+    let merged = folder.path().join("merged.json");
+    run(["merge", serve.join("traces").to_str().unwrap(), "-o", merged.to_str().unwrap()]).expect_code(0);
+    let decision = |verdict: &str, syscall: &str, when: &str, reason: &str, owner: &str, more: &str| {
+        format!(
+            r#"decision {{"verdict":"{verdict}","syscall":"{syscall}","when":"{when}","reason":"{reason}","owner":"{owner}"{more}}}"#
+        )
+    };
+    let manifest = [
+        "seccomp-learn review 1".to_owned(),
+        format!("profile {profile}"),
+        format!("evidence {}", of("profile.evidence.json")),
+        format!("trace {}", traces.join("\ntrace ")),
+        format!("merged {}", own(&merged)),
+        decision("accept", "mbind", "always", "falls back to the default policy", "security", ""),
+        decision(
+            "allow",
+            "personality",
+            "arg0 & 0xffffffff == 0x40000",
+            "the sanitizer needs fixed addresses",
+            "platform",
+            r#","expires":"2999-12-31""#,
+        ),
+        decision("deny", "symlink", "always", "nothing here makes links", "security", ""),
+        format!("heldout {}", of("heldout.json")),
+        format!("against {}\n", Digest::of(&fs::read(&narrow).unwrap())),
+    ]
+    .join("\n");
+    let digests = &statement["predicate"]["digests"];
     assert_eq!(digests["manifest"], manifest);
     assert_eq!(digests["review"], Digest::of(manifest.as_bytes()).to_string());
+    assert_eq!(json(&serve, &["--against", narrow.to_str().unwrap()])["digests"], *digests);
+    is_in_toto(&attest(Path::new("docker"), &[]));
+
+    // Whatever the first screen says something about changes it.
+    let digest = |more: &[&str]| attest(&serve, more)["predicate"]["digests"]["review"].clone();
+    let before = digest(&[]);
+    assert_eq!(before, digest(&["--against", "runtime-default"]));
+    assert_ne!(before, digest(&["--against", narrow.to_str().unwrap()]));
+    let starts = fs::read_to_string(serve.join("heldout.json")).unwrap();
+    fs::write(serve.join("heldout.json"), starts.replacen("mkdirat", "mkdir", 1)).unwrap();
+    assert_ne!(before, digest(&[]));
+    fs::remove_file(serve.join("heldout.json")).unwrap();
+    assert_ne!(before, digest(&[]));
+}
+
+/// Field for field what a Statement has:
+/// <https://github.com/in-toto/attestation/blob/v1.1.0/spec/v1/statement.md>,
+/// <https://github.com/in-toto/attestation/blob/v1.1.0/spec/v1/resource_descriptor.md> and `digest_set.md` beside it.
+#[track_caller]
+fn is_in_toto(statement: &Value) {
+    const FIELDS: [&str; 4] = ["_type", "subject", "predicateType", "predicate"];
+    let fields: Vec<&str> = statement.as_object().unwrap().keys().map(String::as_str).collect();
+    assert!(fields.len() == 4 && fields.iter().all(|own| FIELDS.contains(own)), "{fields:?}");
+    assert_eq!(statement["_type"], "https://in-toto.io/Statement/v1");
+    let (scheme, rest) = statement["predicateType"].as_str().unwrap().split_once(':').unwrap();
+    assert!(["urn", "https"].contains(&scheme) && !rest.is_empty() && !rest.contains(char::is_whitespace));
+    assert!(statement["predicate"].is_object());
+    let subjects = statement["subject"].as_array().unwrap();
+    assert!(!subjects.is_empty());
+    for subject in subjects {
+        let subject = subject.as_object().unwrap();
+        assert!(subject.keys().all(|key| ["name", "digest"].contains(&key.as_str())), "{subject:?}");
+        assert!(subject["name"].as_str().is_some_and(|name| !name.is_empty()));
+        let digests = subject["digest"].as_object().unwrap();
+        assert!(!digests.is_empty());
+        for (algorithm, digest) in digests {
+            let digest = digest.as_str().unwrap();
+            assert!(algorithm == "sha256" && digest.len() == 64, "{algorithm} {digest}");
+            assert!(digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')), "{digest}");
+        }
+    }
+}
+
+/// What comes through a pipe is there once: what is signed is what was judged.
+#[test]
+fn a_profile_is_read_once() {
+    let profile = workload("inference").join("profile.json");
+    let finished = std::process::Command::new("/bin/sh")
+        .args(["-c", r#"cat "$1" | "$0" review /dev/stdin --attest"#])
+        .args([seccomp_learn_tests::cli::binary(), profile.as_path()])
+        .output()
+        .unwrap();
+    let statement: Value = serde_json::from_slice(&finished.stdout).unwrap();
+    let digest = Digest::of(&fs::read(profile).unwrap()).to_string();
+    assert_eq!(statement["subject"][0]["digest"]["sha256"], digest.trim_start_matches("sha256:"));
+}
+
+/// The rows are the same in number and in name, and the runs, too: only what one of them says is another.
+#[test]
+fn a_merged_trace_that_was_changed_has_another_digest() {
+    let folder = tempfile::tempdir().unwrap();
+    let traces = folder.path().join("traces");
+    fs::create_dir_all(&traces).unwrap();
+    fs::copy(workload("inference").join("profile.json"), folder.path().join("profile.json")).unwrap();
+    let runs = [1, 2]
+        .map(|run| made::trace(run, vec![made::row("read", 2, "serve"), made::row("write", 1, "serve")]));
+    let mut merged = trace::merge(runs).unwrap();
+    made::write(&merged, &traces, "run-001.json");
+    let before = json(folder.path(), &[])["digests"].clone();
+    merged.syscalls.pop();
+    merged.seal().unwrap();
+    made::write(&merged, &traces, "run-001.json");
+    let after = json(folder.path(), &[])["digests"].clone();
+    assert_eq!(before["traces"], after["traces"]);
+    assert_ne!(before["review"], after["review"]);
 }
 
 #[test]
@@ -399,6 +207,25 @@ fn starts_that_were_held_out_are_counted_for_this_profile() {
     let finished = run(["review", folder.path().to_str().unwrap(), "--format", "md"]).expect_code(0);
     let line = "0 refused in 3 starts; up to 64 % of such starts may still meet a refusal";
     assert!(finished.stdout.contains(line), "{}", finished.stdout);
+}
+
+/// Runs of 1.5 beside those of 1.4: the folder is of 1.5 now, and so are the starts that count.
+#[test]
+fn a_new_image_is_the_one_that_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (serve, _) = with_narrow(folder.path());
+    let made = json(&serve, &[]);
+    let newest = Digest::of(b"1.5").to_string();
+    assert_eq!(made["subject"]["made"]["image"], newest);
+    let images = made["subject"]["recorded"]["images"].as_array().unwrap();
+    let images: Vec<(&str, u64)> =
+        images.iter().map(|own| (own["name"].as_str().unwrap(), own["runs"].as_u64().unwrap())).collect();
+    assert_eq!(images, [("registry.example/app:1.5", 2), ("registry.example/app:1.4", 3)]);
+    let starts = &made["summary"]["starts"];
+    assert_eq!(
+        (&starts["starts"], &starts["denied"], &starts["not_known"]),
+        (&4.into(), &1.into(), &1.into())
+    );
 }
 
 #[test]

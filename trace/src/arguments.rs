@@ -10,6 +10,9 @@ use crate::{
     values::{RESERVED, Written},
 };
 
+/// The most distinct values of one call's arguments that are kept: whoever makes more is marked wide.
+pub const MOST_VALUES: usize = 256;
+
 /// What the arguments of a call were.
 ///
 /// `calls` of the row = sum of the `calls` of `values` + `beyond` + `unread`.
@@ -139,17 +142,42 @@ impl Arguments {
     }
 
     /// What two runs, or groups of runs, showed together: of the arguments that both kept.
-    pub(crate) fn join(self, other: Self) -> Self {
-        let narrowed = self.narrowed || other.narrowed || self.kept != other.kept;
-        let kept: Vec<Kept> = self.kept.iter().filter_map(|own| own.within(&other.kept)).collect();
-        let values = [self.narrowed_to(&kept), other.narrowed_to(&kept)].into_iter().flatten();
-        Self {
-            wide: self.wide || other.wide,
-            beyond: self.beyond.saturating_add(other.beyond),
-            unread: self.unread.saturating_add(other.unread),
-            narrowed,
-            values: added(values, u64::saturating_add),
-            kept,
+    ///
+    /// As while recording, no more than [`MOST_VALUES`] are kept: the first in their order. A value that is left out of a
+    /// group has as many before it in every larger one, so that groups of runs that kept the same arguments join in
+    /// any order to the same.
+    pub(crate) fn join(mut self, other: Self) -> Self {
+        if self.kept == other.kept {
+            for values in other.values {
+                self.insert(values);
+            }
+        } else {
+            let kept: Vec<Kept> = self.kept.iter().filter_map(|own| own.within(&other.kept)).collect();
+            let values = [self.narrowed_to(&kept), other.narrowed_to(&kept)].into_iter().flatten();
+            self.values = added(values, u64::saturating_add);
+            self.kept = kept;
+            self.narrowed = true;
+        }
+        self.wide |= other.wide;
+        self.narrowed |= other.narrowed;
+        self.beyond = self.beyond.saturating_add(other.beyond);
+        self.unread = self.unread.saturating_add(other.unread);
+        for values in self.values.drain(MOST_VALUES.min(self.values.len())..) {
+            self.wide = true;
+            self.beyond = self.beyond.saturating_add(values.calls);
+        }
+        self
+    }
+
+    /// Adds values of another run, of the same arguments, in their place.
+    fn insert(&mut self, values: Values) {
+        match self.values.binary_search_by(|own| own.key().cmp(&values.key())) {
+            Ok(place) => {
+                if let Some(own) = self.values.get_mut(place) {
+                    own.add(&values, u64::saturating_add);
+                }
+            }
+            Err(place) => self.values.insert(place, values),
         }
     }
 

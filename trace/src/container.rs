@@ -53,6 +53,12 @@ impl FilterMoment {
         }
     }
 
+    /// Whether the calls after the filter were seen, if together with a few before one that would have been loaded.
+    #[must_use]
+    pub const fn was_loaded(self) -> bool {
+        matches!(self, Self::Loaded | Self::Both)
+    }
+
     /// The words as they are written.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

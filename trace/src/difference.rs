@@ -36,7 +36,8 @@ pub struct CallDifference<'t> {
     pub values: Vec<Values>,
     /// Those that only the old one has.
     pub no_longer: Vec<Values>,
-    /// One of them has not all values, so that what is missing there could not be told.
+    /// One of them has not all values, or not those of all arguments that the other one kept: there may be more
+    /// differences than could be told.
     pub not_all_values: bool,
     /// The phases of both traces in which it is seen only in the new one.
     pub phases: BTreeSet<PhaseName>,
@@ -76,6 +77,13 @@ impl Difference<'_> {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+
+    /// Whether something is known to differ. Where nothing is, and yet this is not empty, it could not be told.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        let calls: Vec<_> = self.calls.iter().filter(|call| call.is_known()).cloned().collect();
+        !Self { calls, ..self.clone() }.is_empty()
+    }
 }
 
 impl<'t> CallDifference<'t> {
@@ -83,6 +91,18 @@ impl<'t> CallDifference<'t> {
     #[must_use]
     pub fn row(&self) -> Option<&'t Row> {
         self.new.or(self.old)
+    }
+
+    /// Whether something about it is known to differ.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.old.is_none()
+            || self.new.is_none()
+            || !self.turns.is_empty()
+            || !self.values.is_empty()
+            || !self.no_longer.is_empty()
+            || !self.phases.is_empty()
+            || !self.no_longer_phases.is_empty()
     }
 }
 
@@ -155,34 +175,44 @@ fn compared<'t>(
         no_longer_phases: BTreeSet::new(),
     };
     let (Some(old), Some(new)) = (old, new) else { return Some(found) };
+    // The very same recording, whatever it does not have.
+    if old == new {
+        return None;
+    }
     found.turns = turns(old, new);
     let only = |one: &Row, other: &Row| -> BTreeSet<PhaseName> {
         one.phases.difference(&other.phases).copied().filter(|phase| covered.contains(phase)).collect()
     };
     found.phases = only(new, old);
     found.no_longer_phases = only(old, new);
-    if let (Some(old), Some(new)) = (&old.arguments, &new.arguments) {
-        found.kept = old.kept.iter().filter_map(|own| own.within(&new.kept)).collect();
-        let narrowed =
-            |own: &Arguments| Arguments::of(found.kept.clone(), own.narrowed_to(&found.kept)).values;
-        let (before, now) = (narrowed(old), narrowed(new));
-        let has_all = |arguments: &Arguments| arguments.beyond == 0 && arguments.unread == 0;
-        let missing = |one: &[Values], other: &[Values]| -> Vec<Values> {
-            let keys: BTreeSet<_> = other.iter().map(Values::key).collect();
-            one.iter().filter(|values| !keys.contains(&values.key())).cloned().collect()
-        };
-        if !found.kept.is_empty() {
-            found.values = if has_all(old) { missing(&now, &before) } else { Vec::new() };
-            found.no_longer = if has_all(new) { missing(&before, &now) } else { Vec::new() };
-            found.not_all_values = !has_all(old) || !has_all(new);
-        }
+    match (&old.arguments, &new.arguments) {
+        (Some(old), Some(new)) => by_arguments(old, new, &mut found),
+        (None, None) => {}
+        // What only a filter answered has no arguments to compare.
+        (Some(arguments), None) => found.not_all_values = new.calls > 0 && !arguments.kept.is_empty(),
+        (None, Some(arguments)) => found.not_all_values = old.calls > 0 && !arguments.kept.is_empty(),
     }
-    let is_same = found.turns.is_empty()
-        && found.values.is_empty()
-        && found.no_longer.is_empty()
-        && found.phases.is_empty()
-        && found.no_longer_phases.is_empty();
-    (!is_same).then_some(found)
+    (found.is_known() || found.not_all_values).then_some(found)
+}
+
+/// The difference of two rows by their arguments, as far as both kept them.
+fn by_arguments(old: &Arguments, new: &Arguments, found: &mut CallDifference<'_>) {
+    found.kept = old.kept.iter().filter_map(|own| own.within(&new.kept)).collect();
+    let has_all = |arguments: &Arguments| !arguments.wide && arguments.beyond == 0 && arguments.unread == 0;
+    let is_kept = |arguments: &Arguments| arguments.kept == found.kept;
+    found.not_all_values =
+        ![old, new].into_iter().all(|own| is_kept(own) && (own.kept.is_empty() || has_all(own)));
+    if found.kept.is_empty() {
+        return;
+    }
+    let narrowed = |own: &Arguments| Arguments::of(found.kept.clone(), own.narrowed_to(&found.kept)).values;
+    let (before, now) = (narrowed(old), narrowed(new));
+    let missing = |one: &[Values], other: &[Values]| -> Vec<Values> {
+        let keys: BTreeSet<_> = other.iter().map(Values::key).collect();
+        one.iter().filter(|values| !keys.contains(&values.key())).cloned().collect()
+    };
+    found.values = if has_all(old) { missing(&now, &before) } else { Vec::new() };
+    found.no_longer = if has_all(new) { missing(&before, &now) } else { Vec::new() };
 }
 
 fn turns(old: &Row, new: &Row) -> BTreeSet<Turn> {
@@ -205,12 +235,33 @@ fn turns(old: &Row, new: &Row) -> BTreeSet<Turn> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::{
         Errno,
         arguments::tests::with_arguments,
         io::tests::{row, runtime, trace},
+        merge::tests::any_trace,
     };
+
+    proptest! {
+        /// Nothing differs from itself, and two differ from either side, in the same calls.
+        #[test]
+        fn a_difference_is_one_from_both_sides(a in any_trace(), b in any_trace()) {
+            prop_assert!(difference(&a, &a).is_empty());
+            let (there, back) = (difference(&a, &b), difference(&b, &a));
+            prop_assert_eq!(there.is_empty(), back.is_empty());
+            let calls = |difference: &Difference<'_>| -> Vec<(&'static str, Abi, String)> {
+                let key = |call: &CallDifference<'_>| {
+                    let row = call.row().unwrap();
+                    (call.section, row.abi, row.name.clone())
+                };
+                difference.calls.iter().map(key).collect()
+            };
+            prop_assert_eq!(calls(&there), calls(&back));
+        }
+    }
 
     fn names<'t>(difference: &Difference<'t>) -> Vec<(&'static str, &'t str, bool, bool)> {
         let one = |call: &CallDifference<'t>| {
@@ -318,6 +369,40 @@ mod tests {
         let found = difference(&wide, &new);
         assert!(found.calls[0].values.is_empty() && found.calls[0].not_all_values);
         assert_eq!(seen(&found.calls[0].no_longer), [[2, 1]]);
+    }
+
+    /// What could not be told is no "no difference".
+    #[test]
+    fn what_was_not_kept_is_never_the_same() {
+        let kept = |mask| Kept { index: 1, offset: None, name: "cmd".to_owned(), mask };
+        let values = |request: u64| Values {
+            arguments: vec![request],
+            calls: 1,
+            denied: 0,
+            runs: 1,
+            upper: BTreeSet::new(),
+            file: None,
+            phases: BTreeSet::from([PhaseName::Startup]),
+            first: row(16, 1).first,
+        };
+        let of = |arguments: Option<Arguments>| trace(vec![with_arguments(16, arguments)]);
+        let all =
+            |mask, requests: &[u64]| Arguments::of(vec![kept(mask)], requests.iter().map(|own| values(*own)));
+        let whole = of(Some(all(0xffff_ffff, &[0x5401])));
+        let mut wide = of(Some(all(0xffff_ffff, &[0x5401])));
+        let arguments = wide.syscalls[0].arguments.as_mut().unwrap();
+        (arguments.wide, arguments.beyond) = (true, 3);
+        let more = of(Some(all(0xffff_ffff, &[0x5401, 0x5412])));
+        // TIOCSTI may be among those beyond; fewer bits say less; none say nothing.
+        for (old, new) in [(&wide, &more), (&whole, &of(Some(all(0xff, &[0x01])))), (&whole, &of(None))] {
+            for (old, new) in [(old, new), (new, old)] {
+                let found = difference(old, new);
+                assert!(!found.is_empty() && found.calls[0].not_all_values, "{found:?}");
+                assert!(!found.is_known(), "{found:?}");
+            }
+            assert!(difference(old, old).is_empty() && difference(new, new).is_empty());
+        }
+        assert!(difference(&whole, &more).is_known() && !difference(&whole, &more).calls[0].not_all_values);
     }
 
     #[test]

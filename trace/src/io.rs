@@ -6,7 +6,7 @@ use std::{
     io::{Read, Write},
 };
 
-use serde::{Deserialize, Serialize as _};
+use serde::{Deserialize, Serialize as _, de::IgnoredAny};
 
 use crate::{
     Digest, FORMAT_MAJOR, FORMAT_MINOR, Open, Outcome, PhaseName, Row, Trace,
@@ -32,6 +32,9 @@ pub enum ReadError {
     /// It is no JSON, or JSON that is no trace.
     #[error("not a trace: {0}")]
     Malformed(serde_json::Error),
+    /// It is a seccomp profile.
+    #[error("this is a seccomp profile, not a trace; name the traces that it is made from or judged by")]
+    Profile,
     /// Written by a newer tool.
     #[error("trace format `{found}` is newer than {FORMAT_MAJOR}.{FORMAT_MINOR}; use a newer seccomp-learn")]
     Newer {
@@ -284,7 +287,7 @@ impl Trace {
         sections
     }
 
-    fn sections_mut(&mut self) -> impl Iterator<Item = &mut Vec<Row>> {
+    pub(crate) fn sections_mut(&mut self) -> impl Iterator<Item = &mut Vec<Row>> {
         let runtime = self.runtime.iter_mut().flat_map(|runtime| [&mut runtime.setup, &mut runtime.start]);
         let exec = self.exec.iter_mut().map(|exec| &mut exec.syscalls);
         runtime.chain(exec).chain([&mut self.syscalls])
@@ -324,7 +327,17 @@ fn check_version(bytes: &[u8]) -> Result<(), ReadError> {
     struct Header {
         version: String,
     }
-    let Header { version } = serde_json::from_slice(bytes).map_err(malformed)?;
+    /// What every seccomp profile has.
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    #[expect(dead_code, reason = "that it is there is what counts")]
+    struct Profile {
+        default_action: IgnoredAny,
+    }
+    let Header { version } = serde_json::from_slice(bytes).map_err(|error| {
+        let is_profile = serde_json::from_slice::<Profile>(bytes).is_ok();
+        if is_profile { ReadError::Profile } else { malformed(error) }
+    })?;
     let (major, minor) = version
         .split_once('.')
         .and_then(|(major, minor)| Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?)))
@@ -409,6 +422,7 @@ pub(crate) mod tests {
         check(" \n", "empty");
         check("hello", "not a trace");
         check("[]", "not a trace");
+        check("{\"defaultAction\": \"SCMP_ACT_ERRNO\", \"syscalls\": []}", "this is a seccomp profile");
         check(&good[..good.len() / 2], "truncated");
         check(&good.replace("\"calls\": 2", "\"calls\": 3"), "changed after it was recorded");
         check(&good.replace("\"version\": \"1.2\"", "\"version\": \"2.0\""), "newer");

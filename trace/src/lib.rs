@@ -21,12 +21,12 @@ pub mod strict;
 mod values;
 
 pub use abi::{Abi, SyscallName, UnknownAbi};
-pub use arguments::{Arguments, File, FileKind, Kept, Open, Values};
+pub use arguments::{Arguments, File, FileKind, Kept, MOST_VALUES, Open, Values};
 pub use container::{Attached, Container, ContainerKind, ExecCalls, FilterMoment, Pod, RuntimeCalls};
 pub use difference::{CallDifference, Difference, Turn, difference};
 pub use digest::Digest;
 pub use io::{ReadError, WriteError};
-pub use merge::{MergeError, Merger, merge};
+pub use merge::{MOST_OPENS, MergeError, Merger, merge};
 pub use model::{
     Backend, FORMAT_MAJOR, FORMAT_MINOR, FirstSight, GpuDriver, Losses, Phase, PhaseName, Recorder, Row, Run,
     Startup, Target, TargetKind, Trace,

@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use crate::{Digest, FORMAT_MAJOR, FORMAT_MINOR, Open, Outcome, Phase, Row, Run, Startup, Trace, WriteError};
 
+/// The most paths of which opens are kept; more are only counted.
+pub const MOST_OPENS: usize = 1024;
+
 /// Traces that cannot be merged.
 #[derive(Debug, thiserror::Error)]
 pub enum MergeError {
@@ -13,9 +16,14 @@ pub enum MergeError {
     Nothing,
     /// Two inputs share some of their runs, so that counts would be doubled.
     #[error(
-        "two of the traces share run `{0}` but neither contains the other; merge the traces of the single runs instead"
+        "two of the traces share run `{run}` but neither contains the other; merge the traces of the single runs instead"
     )]
-    Overlap(Digest),
+    Overlap {
+        /// The run.
+        run: Digest,
+        /// The places of the two among the inputs, from 0.
+        inputs: [usize; 2],
+    },
     /// An input is not the one that was announced in its place.
     #[error("the trace changed while it was read; try again")]
     Changed,
@@ -64,15 +72,17 @@ impl Merger {
             return Err(MergeError::Nothing);
         }
         // The largest first, so that what is contained in another meets its container.
-        let mut order: Vec<&mut (BTreeSet<Digest>, bool)> = announced.iter_mut().collect();
-        order.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        let mut order: Vec<(usize, &mut (BTreeSet<Digest>, bool))> =
+            announced.iter_mut().enumerate().collect();
+        order.sort_by(|(_, (a, _)), (_, (b, _))| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         let mut owners: BTreeMap<Digest, usize> = BTreeMap::new();
-        for (place, (runs, adds)) in order.into_iter().enumerate() {
+        for (place, (runs, adds)) in order {
             let mut known = runs.iter().map(|run| owners.get(run).copied());
             let first = known.next().flatten();
             if known.any(|owner| owner != first) {
-                let shared = runs.iter().find(|run| owners.contains_key(*run)).or_else(|| runs.first());
-                return Err(shared.map_or(MergeError::Nothing, |shared| MergeError::Overlap(*shared)));
+                let mut shared = runs.iter().filter_map(|run| Some((*run, *owners.get(run)?)));
+                let (run, owner) = shared.next().ok_or(MergeError::Nothing)?;
+                return Err(MergeError::Overlap { run, inputs: [owner.min(place), owner.max(place)] });
             }
             if first.is_none() {
                 owners.extend(runs.iter().map(|run| (*run, place)));
@@ -174,6 +184,10 @@ fn absorb(into: &mut Trace, from: Trace) {
     absorb_rows(&mut into.syscalls, from.syscalls);
     absorb_opens(&mut into.opens, from.opens);
     into.opens_beyond = into.opens_beyond.saturating_add(from.opens_beyond);
+    // As many as a recording keeps, for the reason that `Arguments::join` gives.
+    for open in into.opens.drain(MOST_OPENS.min(into.opens.len())..) {
+        into.opens_beyond = into.opens_beyond.saturating_add(open.calls);
+    }
 }
 
 /// A section that one run has and the other has not is the union's.
@@ -250,162 +264,4 @@ fn absorb_opens(into: &mut Vec<Open>, from: Vec<Open>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::{
-        ExecCalls, FilterMoment, RuntimeCalls,
-        arguments::tests::{any_arguments, with_arguments},
-        io::tests::{row, runtime, trace},
-    };
-
-    fn bytes(trace: &Trace) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        trace.write(&mut bytes).unwrap();
-        bytes
-    }
-
-    fn rows(pid: u32) -> impl Strategy<Value = Vec<Row>> {
-        let calls = prop::collection::btree_map(0u32..330, 1u64..1000, 1..8);
-        let captured = prop::collection::btree_map(400u32..403, any_arguments(), 0..3);
-        (calls, captured).prop_map(move |(calls, captured)| {
-            let plain = calls.into_iter().map(|(number, calls)| row(number, calls));
-            let captured = captured.into_iter().map(|(number, arguments)| with_arguments(number, arguments));
-            let mut rows: Vec<Row> = plain.chain(captured).collect();
-            rows.iter_mut().for_each(|row| row.first.pid = pid);
-            rows
-        })
-    }
-
-    fn any_opens() -> impl Strategy<Value = Vec<Open>> {
-        prop::collection::btree_map("/dev/nvidia[0-2]", 1u64..9, 0..3).prop_map(|opens| {
-            let open = |(path, calls)| Open {
-                path,
-                calls,
-                outcomes: BTreeMap::from([(Outcome::Ok, calls)]),
-                runs: 1,
-                first: row(2, 1).first,
-            };
-            opens.into_iter().map(open).collect()
-        })
-    }
-
-    fn any_trace() -> impl Strategy<Value = Trace> {
-        use FilterMoment::{Both, Loaded, NotSeen, WouldBe};
-        let moment = prop::sample::select(vec![Loaded, WouldBe, Both, NotSeen]);
-        (1u32..9999).prop_flat_map(move |pid| {
-            let runtime = (moment.clone(), rows(pid), rows(pid))
-                .prop_map(|(filter, setup, start)| RuntimeCalls { filter, setup, start });
-            let exec = (1u64..9, rows(pid)).prop_map(|(sessions, syscalls)| ExecCalls { sessions, syscalls });
-            (rows(pid), prop::option::of(runtime), prop::option::of(exec), any_opens()).prop_map(
-                move |(rows, runtime, exec, opens)| {
-                    let mut result = trace(rows);
-                    result.recorder.duration_ms = u64::from(pid);
-                    (result.runtime, result.exec, result.opens) = (runtime, exec, opens);
-                    result.opens_beyond = u64::from(pid % 3);
-                    result
-                },
-            )
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn order_and_grouping_do_not_matter(a in any_trace(), b in any_trace(), c in any_trace()) {
-            let all = merge([a.clone(), b.clone(), c.clone()]).unwrap();
-            prop_assert_eq!(bytes(&all), bytes(&merge([c.clone(), a.clone(), b.clone()]).unwrap()));
-            let left = merge([merge([a.clone(), b.clone()]).unwrap(), c.clone()]).unwrap();
-            let right = merge([a, merge([b, c]).unwrap()]).unwrap();
-            prop_assert_eq!(bytes(&all), bytes(&left));
-            prop_assert_eq!(bytes(&all), bytes(&right));
-            prop_assert!(Trace::read(&*bytes(&all)).is_ok());
-        }
-
-        #[test]
-        fn a_trace_merged_with_itself_is_itself(a in any_trace()) {
-            prop_assert_eq!(bytes(&a), bytes(&merge([a.clone(), a]).unwrap()));
-        }
-    }
-
-    #[test]
-    fn contained_inputs_collapse_and_overlapping_ones_are_refused() {
-        let [a, b, c] = [39, 41, 57].map(|number| trace(vec![row(number, 1)]));
-        let ab = merge([a.clone(), b.clone()]).unwrap();
-        let bc = merge([b.clone(), c]).unwrap();
-        assert_eq!(ab.runs, 2);
-        assert_eq!(merge([ab.clone(), b]).unwrap(), ab);
-        assert!(matches!(merge([ab, bc]), Err(MergeError::Overlap(_))));
-        assert!(matches!(merge([]), Err(MergeError::Nothing)));
-    }
-
-    /// As streams, one after the other, in any order; of inputs that change in between nothing is made.
-    #[test]
-    fn one_trace_at_a_time_gives_the_same_and_a_changed_one_is_noticed() {
-        let inputs = [39, 41, 57].map(|number| trace(vec![row(number, 1)]));
-        let pair = merge(inputs[..2].to_vec()).unwrap();
-        let all = [inputs[2].clone(), inputs[0].clone(), pair, inputs[1].clone()].map(|input| bytes(&input));
-        let runs = |texts: &[Vec<u8>]| -> Vec<_> {
-            texts.iter().map(|text| Trace::runs_in(text.as_slice()).unwrap()).collect()
-        };
-        let read = |text: &[u8]| Trace::read(text).unwrap();
-        let mut merger = Merger::of(runs(&all)).unwrap();
-        for text in &all {
-            merger.add(read(text)).unwrap();
-        }
-        assert_eq!(bytes(&merger.finish().unwrap()), bytes(&merge(inputs).unwrap()));
-        let changed = |result: Result<(), MergeError>| assert!(matches!(result, Err(MergeError::Changed)));
-        let mut merger = Merger::of(runs(&all)).unwrap();
-        changed(merger.add(read(&all[1])));
-        let mut merger = Merger::of(runs(&all[..1])).unwrap();
-        merger.add(read(&all[0])).unwrap();
-        changed(merger.add(read(&all[0])));
-        let merger = Merger::of(runs(&all)).unwrap();
-        assert!(matches!(merger.finish(), Err(MergeError::Changed)));
-        assert!(matches!(Merger::of([]), Err(MergeError::Nothing)));
-    }
-
-    #[test]
-    fn what_an_unread_trace_says_of_its_runs() {
-        let text = bytes(&trace(vec![row(39, 1)]));
-        let text = String::from_utf8(text).unwrap();
-        let error = |text: &str| Trace::runs_in(text.as_bytes()).unwrap_err().to_string();
-        assert!(error("").contains("empty"));
-        assert!(error("{").contains("truncated"));
-        assert!(error(&text.replace("\"version\": \"1.", "\"version\": \"7.")).contains("newer"));
-        assert!(error(&text.replace("\"digest\"", "\"digets\"")).contains("unknown field `digets`"));
-        assert!(error(&text.replace("sha256:", "md5:")).contains("is no digest"));
-        let edited = text.replace("\"calls\": 1", "\"calls\": 2");
-        assert!(Trace::runs_in(edited.as_bytes()).is_ok() && Trace::read(edited.as_bytes()).is_err());
-    }
-
-    #[test]
-    fn rows_count_the_runs_they_were_seen_in() {
-        let merged = merge([trace(vec![row(39, 1), row(41, 5)]), trace(vec![row(39, 2)])]).unwrap();
-        assert_eq!(
-            merged.syscalls.iter().map(|row| (row.number, row.calls, row.runs)).collect::<Vec<_>>(),
-            [(39, 3, 2), (41, 5, 1)]
-        );
-    }
-
-    #[test]
-    fn sections_merge_like_the_rows_and_one_run_may_lack_them() {
-        let bare = trace(vec![row(39, 1)]);
-        let mut inside = trace(vec![row(39, 2)]);
-        inside.runtime = Some(runtime(41, 42));
-        inside.exec = Some(ExecCalls { sessions: 2, syscalls: vec![row(0, 3)] });
-        let mut again = inside.clone();
-        again.recorder.duration_ms = 6;
-        again.runtime = Some(RuntimeCalls { filter: FilterMoment::WouldBe, ..runtime(41, 43) });
-        let merged = merge([bare, inside, again]).unwrap();
-        let runtime = merged.runtime.unwrap();
-        let seen =
-            |rows: &[Row]| rows.iter().map(|row| (row.number, row.calls, row.runs)).collect::<Vec<_>>();
-        assert_eq!(runtime.filter, FilterMoment::Both);
-        assert_eq!(seen(&runtime.setup), [(41, 2, 2)]);
-        assert_eq!(seen(&runtime.start), [(42, 1, 1), (43, 1, 1)]);
-        let exec = merged.exec.unwrap();
-        assert_eq!((exec.sessions, seen(&exec.syscalls)), (4, vec![(0, 6, 2)]));
-        assert_eq!(seen(&merged.syscalls), [(39, 5, 3)]);
-    }
-}
+pub(crate) mod tests;

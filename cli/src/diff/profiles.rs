@@ -12,8 +12,8 @@ use synth::{
 };
 use trace::Abi;
 
-use super::words::{listed, visible, words_of, wrapped};
-use crate::terminal::{count, thousands};
+use super::words::listed;
+use crate::terminal::{count, thousands, wrapped};
 
 /// The version of the JSON.
 const VERSION: u32 = 1;
@@ -93,11 +93,11 @@ pub(super) fn text(
         for (label, lines) in told {
             let _ = writeln!(text, "  {label}");
             for line in lines {
-                text += &wrapped(&words_of(&line), "      ", "        ");
+                text += &wrapped(line.split(' '), "      ", "        ");
             }
         }
         let names: Vec<String> = named.into_iter().map(|(label, _)| label).collect();
-        text += &wrapped(&listed(&names), "  ", "  ");
+        text += &wrapped(listed(&names), "  ", "  ");
     }
     text += &answers(&calls, native);
     if !only.is_empty() {
@@ -218,7 +218,7 @@ fn answers(calls: &[CallDifference], native: Abi) -> String {
     }
     for ((old, new), names) in groups {
         let _ = writeln!(text, "  {}: {}", answer(old, new), count(names.len() as u64, "call"));
-        text += &wrapped(&listed(&names), "      ", "      ");
+        text += &wrapped(listed(&names), "      ", "      ");
     }
     text
 }
@@ -234,5 +234,5 @@ fn reasons(evidence: &Evidence, name: &str, when: &[String]) -> Vec<String> {
     let of_these: Vec<&EvidenceRule> = rules(evidence, name).filter(speaks).collect();
     let rules = if of_these.is_empty() { rules(evidence, name).collect() } else { of_these };
     let reasons: BTreeSet<Reason> = rules.iter().flat_map(|rule| rule.reasons.clone()).collect();
-    sentences(&reasons).iter().map(|sentence| visible(sentence)).collect()
+    sentences(&reasons)
 }

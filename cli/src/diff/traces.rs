@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use synth::decode;
 use trace::{CallDifference, Difference, Open, Row, Values};
 
-use super::words::{seen, visible};
-use crate::terminal::count;
+use super::words::seen;
+use crate::terminal::{count, visible};
 
 /// The version of the JSON.
 const VERSION: u32 = 1;
@@ -99,6 +99,9 @@ pub(super) fn text(difference: &Difference<'_>, old_runs: u64, new_runs: u64) ->
     if !text.is_empty() {
         text.push('\n');
     }
+    if !difference.is_known() {
+        text = "it cannot be told whether they differ: not all arguments were kept\n".to_owned();
+    }
     for (only, phases) in [("new", &difference.covered), ("old", &difference.no_longer_covered)] {
         for phase in phases {
             let _ = writeln!(text, "phase {} is only in the {only} recording", phase.as_str());
@@ -112,7 +115,7 @@ pub(super) fn text(difference: &Difference<'_>, old_runs: u64, new_runs: u64) ->
             let Some(row) = call.row() else { continue };
             let _ = writeln!(text, "  {}", label(call, row));
             for line in lines(call, row, runs, old_runs) {
-                let _ = writeln!(text, "      {line}");
+                let _ = writeln!(text, "      {}", visible(&line));
             }
         }
     }
@@ -122,7 +125,7 @@ pub(super) fn text(difference: &Difference<'_>, old_runs: u64, new_runs: u64) ->
             let _ = writeln!(text, "\n{what}");
         }
         for open in opens {
-            let _ = writeln!(text, "  {}", opened(open));
+            let _ = writeln!(text, "  {}", visible(&opened(open)));
         }
     }
     text
@@ -173,7 +176,7 @@ fn lines(call: &CallDifference<'_>, row: &Row, runs: u64, old_runs: u64) -> Vec<
         for values in values {
             let times = count(values.calls.saturating_add(values.denied), "call");
             let seen = seen(&times, (values.runs, runs), &values.phases, &values.first);
-            lines.push(format!("{sign} {}: {seen}", visible(&words(call, row, values))));
+            lines.push(format!("{sign} {}: {seen}", words(call, row, values)));
         }
     }
     if call.not_all_values {
@@ -194,7 +197,7 @@ fn whole(row: &Row, runs: u64) -> Vec<String> {
         lines.push("it never succeeded".to_owned());
     }
     if let Some(arguments) = &row.arguments {
-        let words = |values| visible(&decode::recorded(row.abi, &row.name, &arguments.kept, values));
+        let words = |values| decode::recorded(row.abi, &row.name, &arguments.kept, values);
         lines.extend(arguments.values.iter().take(MOST).map(words));
         if arguments.values.len() > MOST {
             lines.push(format!("… {} more", arguments.values.len() - MOST));
@@ -205,5 +208,5 @@ fn whole(row: &Row, runs: u64) -> Vec<String> {
 
 fn opened(open: &Open) -> String {
     let seen = seen(&count(open.calls, "open"), (open.runs, 1), &[].into(), &open.first);
-    format!("{}: {seen}", visible(&open.path))
+    format!("{}: {seen}", open.path)
 }

@@ -4,17 +4,6 @@ use std::collections::BTreeSet;
 
 use trace::{FirstSight, PhaseName};
 
-/// As wide as a line gets.
-const WIDTH: usize = 100;
-
-/// Text that someone else chose, without what a terminal would obey.
-pub(super) fn visible(text: &str) -> String {
-    let one = |letter: char| {
-        if letter.is_control() { letter.escape_default().to_string() } else { letter.to_string() }
-    };
-    text.chars().map(one).collect()
-}
-
 /// What was seen of a call: `3 calls in 2 of 3 runs, startup; first by python3 (pid 4711) after 12 ms`.
 pub(super) fn seen(
     times: &str,
@@ -31,34 +20,7 @@ pub(super) fn seen(
         text += &format!(", {}", phases.join(" and "));
     }
     let FirstSight { after_ms, pid, comm } = first;
-    format!("{text}; first by {} (pid {pid}) after {after_ms} ms", visible(comm))
-}
-
-/// Words, or names that stay whole, in lines of a readable width: the first line begins with `first`, the others
-/// with `next`.
-pub(super) fn wrapped(words: &[String], first: &str, next: &str) -> String {
-    let mut lines = String::new();
-    let mut line = String::new();
-    for word in words {
-        let indent = if lines.is_empty() { first } else { next };
-        if !line.is_empty() && indent.len() + line.chars().count() + 1 + word.chars().count() > WIDTH {
-            lines += &format!("{indent}{line}\n");
-            line.clear();
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line += word;
-    }
-    if !line.is_empty() {
-        lines += &format!("{}{line}\n", if lines.is_empty() { first } else { next });
-    }
-    lines
-}
-
-/// The words of a sentence.
-pub(super) fn words_of(text: &str) -> Vec<String> {
-    text.split(' ').map(str::to_owned).collect()
+    format!("{text}; first by {comm} (pid {pid}) after {after_ms} ms")
 }
 
 /// Names as a list with commas.

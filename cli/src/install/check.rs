@@ -12,7 +12,7 @@ use synth::{CompileOptions, Evidence, Flag, Profile};
 use trace::Abi;
 
 use super::host::{Library, RUNTIMES, Runtime, branch, series};
-use crate::output::{SIDECAR_LIMIT, read_within};
+use crate::input::{self, Sidecar};
 
 /// What the checks found.
 #[derive(Debug, Default)]
@@ -269,14 +269,10 @@ fn this_driver(evidence: &Evidence, findings: &mut Findings) {
 
 /// The evidence of a profile, from its folder or from beside it; that of another profile is an error.
 pub(crate) fn evidence(name: &Path, profile: &Profile) -> anyhow::Result<Option<Evidence>> {
-    let path =
-        if name.is_dir() { name.join(crate::folder::EVIDENCE) } else { name.with_extension("evidence.json") };
-    if !path.exists() {
+    let Some(Sidecar { path, evidence, is_own, .. }) = input::sidecar(name, profile)? else {
         return Ok(None);
-    }
-    let evidence = Evidence::read(&read_within(&path, SIDECAR_LIMIT)?)
-        .with_context(|| format!("cannot read evidence `{}`", path.display()))?;
-    if evidence.profile != profile.digest() {
+    };
+    if !is_own {
         bail!(
             "`{}` is the evidence of another profile ({}, not {}); make both anew with `seccomp-learn synth`, or move it away if the profile was changed on purpose",
             path.display(),

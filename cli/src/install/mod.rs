@@ -80,7 +80,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
     let (profile, evidence, usual) = match &options.profile {
         Some(name) => {
             let profile = input::profile(name)?;
-            let evidence = if name.exists() { check::evidence(name, &profile)? } else { None };
+            let evidence = check::evidence(name, &profile)?;
             (profile, evidence, usual_name(name))
         }
         None => (synth::observe_profile(input::container().native), None, ProfileName::nearest("observe")),

@@ -10,9 +10,9 @@ use std::{
     },
 };
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use synth::{CompileOptions, Evidence, Fact, Judge, Judgement, NotNeeded, Profile, Section, Tally, replay};
-use trace::{Abi, FirstSight, PhaseName, Trace};
+use trace::{Abi, FirstSight, PhaseName, Startup, Trace};
 
 use super::kernel::{Asked, Kernel};
 use crate::input;
@@ -45,6 +45,8 @@ pub(super) struct File {
     pub(super) asked: Option<Asked>,
     /// Whether calls may be missing from the trace.
     pub(super) is_incomplete: bool,
+    /// Whether the workload ran before the recording began.
+    pub(super) lacks_start: bool,
 }
 
 /// A fact, as it is told.
@@ -116,39 +118,8 @@ impl Court {
     }
 
     /// Judges each trace, and hands the results over in the order of the files.
-    pub(super) fn judge_all(&self, files: &[PathBuf], mut take: impl FnMut(File)) -> anyhow::Result<()> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(files.len());
-        for part in files.chunks(threads.max(1).saturating_mul(AHEAD)) {
-            let next = AtomicUsize::new(0);
-            let work = || {
-                let mut done = Vec::new();
-                while let Some((at, path)) = {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    part.get(at).map(|path| (at, path))
-                } {
-                    let result = self.judge(path);
-                    let failed = result.is_err();
-                    done.push((at, result));
-                    if failed {
-                        break;
-                    }
-                }
-                done
-            };
-            let mut results = std::thread::scope(|scope| {
-                let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-                let mut results = work();
-                for other in others {
-                    results.extend(other.join().unwrap_or_default());
-                }
-                results
-            });
-            results.sort_by_key(|(at, _)| *at);
-            for (_, result) in results {
-                take(result?);
-            }
-        }
-        Ok(())
+    pub(super) fn judge_all(&self, files: &[PathBuf], take: impl FnMut(File)) -> anyhow::Result<()> {
+        in_order(files, |path| self.judge(path), take)
     }
 
     /// Reads and judges one trace.
@@ -178,6 +149,7 @@ impl Court {
             told: replay.facts.iter().filter(is_told).map(told).collect(),
             asked,
             is_incomplete: !trace.complete || trace.losses.lost_calls(),
+            lacks_start: trace.startup == Startup::NotRecorded,
         })
     }
 
@@ -202,6 +174,45 @@ impl Court {
     }
 }
 
+/// Does the same to each file, on all cores, and hands the results over in the order of the files up to the first that
+/// failed.
+fn in_order<T: Send>(
+    files: &[PathBuf],
+    one: impl Fn(&Path) -> anyhow::Result<T> + Sync,
+    mut take: impl FnMut(T),
+) -> anyhow::Result<()> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(files.len());
+    for part in files.chunks(threads.max(1).saturating_mul(AHEAD)) {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut done = Vec::new();
+            while let Some((at, path)) = {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                part.get(at).map(|path| (at, path))
+            } {
+                let result = one(path);
+                let failed = result.is_err();
+                done.push((at, result));
+                if failed {
+                    break;
+                }
+            }
+            done
+        };
+        let mut results: BTreeMap<usize, anyhow::Result<T>> = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            // Of one that panicked the files are missing below.
+            workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
+        });
+        for (at, path) in part.iter().enumerate() {
+            let result = results.remove(&at);
+            ensure!(result.is_some(), "`{}` was not judged; please report this", path.display());
+            result.transpose()?.map(&mut take);
+        }
+    }
+    Ok(())
+}
+
 fn told(fact: &Fact<'_>) -> Told {
     let (kind, why) = match &fact.judgement {
         Judgement::Allowed => (Kind::Allowed, String::new()),
@@ -223,5 +234,47 @@ fn told(fact: &Fact<'_>) -> Told {
         calls: fact.calls,
         phases: fact.phases().clone(),
         first: fact.first().clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(count: usize) -> Vec<PathBuf> {
+        (0..count).map(|number| number.to_string().into()).collect()
+    }
+
+    #[test]
+    fn every_file_has_its_result_in_their_order() {
+        for count in [0, 1, 7, 1000] {
+            let mut taken = Vec::new();
+            in_order(&files(count), |path| Ok(path.to_owned()), |path| taken.push(path)).unwrap();
+            assert_eq!(taken, files(count));
+        }
+    }
+
+    #[test]
+    fn the_first_that_fails_is_told_and_none_after_it() {
+        let bad = |path: &Path| {
+            if path.ends_with("3") || path.ends_with("5") { Err(anyhow!("{path:?}")) } else { Ok(()) }
+        };
+        let mut taken = 0;
+        let error = in_order(&files(9), bad, |()| taken += 1).unwrap_err().to_string();
+        assert_eq!((taken, error.as_str()), (3, "\"3\""));
+    }
+
+    /// A result that nobody has is never a good one.
+    #[test]
+    fn a_thread_that_panics_is_an_error() {
+        for count in [1, 200] {
+            let at = (count / 2).to_string();
+            let work = |path: &Path| {
+                assert!(!path.ends_with(&at), "on purpose");
+                Ok(())
+            };
+            let error = in_order(&files(count), work, |()| ()).unwrap_err().to_string();
+            assert!(error.contains("was not judged; please report this"), "{error}");
+        }
     }
 }

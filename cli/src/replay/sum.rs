@@ -12,24 +12,33 @@ use super::{
     court::{About, File, Kind},
     kernel::Asked,
 };
-use crate::exit;
+use crate::{exit, terminal::visible};
 
 /// So many different calls are told apart; more are only counted.
-const MOST: usize = 10_000;
+pub(super) const MOST: usize = 10_000;
 
 /// What the traces say together.
 #[derive(Debug, Default)]
 pub(super) struct Sum {
     pub(super) traces: u64,
     pub(super) tally: Tally,
-    /// How many facts there are of each call.
-    pub(super) calls: BTreeMap<(Abi, String), u64>,
-    /// What was not plainly allowed.
+    /// What there is of each call.
+    pub(super) calls: BTreeMap<(Abi, String), OfCall>,
+    /// What was not plainly allowed, as far as it is listed.
     pub(super) noted: BTreeMap<About, Noted>,
-    /// Facts that are not among these, because there were too many.
-    pub(super) beyond: u64,
+    /// Facts of each kind that are not among these, because there were too many.
+    pub(super) beyond: BTreeMap<Kind, u64>,
     pub(super) asked: Option<Asked>,
     incomplete: u64,
+    without_start: u64,
+}
+
+/// What there is of a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct OfCall {
+    pub(super) facts: u64,
+    /// The worst of what is told of them, listed or not.
+    pub(super) worst: Option<Kind>,
 }
 
 /// Facts that are the same in several traces.
@@ -47,26 +56,30 @@ impl Noted {
     pub(super) fn first_in_words(&self) -> String {
         let FirstSight { after_ms, pid, comm } = &self.first;
         let phase = self.phase.map_or(String::new(), |phase| format!(" ({})", phase.as_str()));
-        let comm = comm.escape_default();
-        format!("first by `{comm}` (pid {pid}) after {after_ms} ms{phase} in {}", self.path.display())
+        let path = self.path.display().to_string();
+        format!("first by `{}` (pid {pid}) after {after_ms} ms{phase} in {}", visible(comm), visible(&path))
     }
 }
 
 impl Sum {
     pub(super) fn add(&mut self, file: File) {
-        let File { path, tally, calls, told, asked, is_incomplete } = file;
+        let File { path, tally, calls, told, asked, is_incomplete, lacks_start } = file;
         self.traces = self.traces.saturating_add(1);
         self.incomplete = self.incomplete.saturating_add(u64::from(is_incomplete));
+        self.without_start = self.without_start.saturating_add(u64::from(lacks_start));
         self.tally.add(&tally);
         for (call, facts) in calls {
             let own = self.calls.entry(call).or_default();
-            *own = own.saturating_add(facts);
+            own.facts = own.facts.saturating_add(facts);
         }
         if let Some(asked) = asked {
             self.asked.get_or_insert_default().add(asked);
         }
         let mut here: BTreeMap<About, u64> = BTreeMap::new();
         for told in told.into_iter().filter(|told| told.about.kind < Kind::NotNeeded) {
+            let About { kind, abi, name, .. } = &told.about;
+            let of_call = self.calls.entry((*abi, name.clone())).or_default();
+            of_call.worst = Some(of_call.worst.map_or(*kind, |worst| worst.min(*kind)));
             let times = here.entry(told.about.clone()).or_default();
             *times = times.saturating_add(1);
             let is_first_here = *times == 1;
@@ -83,14 +96,14 @@ impl Sum {
                 };
                 self.noted.insert(told.about, noted);
             } else {
-                self.beyond = self.beyond.saturating_add(1);
+                let own = self.beyond.entry(*kind).or_default();
+                *own = own.saturating_add(1);
             }
         }
     }
 
-    /// What a reader of the result must know about the traces, and of those calls in them that this host's libseccomp
-    /// does not know.
-    pub(super) fn warnings(&self, unknown: &BTreeSet<String>) -> Vec<String> {
+    /// What is missing from the evidence, whatever was judged.
+    pub(super) fn gaps(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.incomplete > 0 {
             warnings.push(format!(
@@ -98,6 +111,19 @@ impl Sum {
                 self.incomplete, self.traces
             ));
         }
+        if self.without_start > 0 {
+            warnings.push(format!(
+                "{} of {} traces do not have the workload's start, so what only start-up needs was not judged; restart it while recording",
+                self.without_start, self.traces
+            ));
+        }
+        warnings
+    }
+
+    /// What a reader of the result must know about the traces, and of those calls in them that this host's libseccomp
+    /// does not know.
+    pub(super) fn warnings(&self, unknown: &BTreeSet<String>) -> Vec<String> {
+        let mut warnings = self.gaps();
         let called: BTreeSet<&str> =
             self.calls.keys().map(|(_, name)| name.as_str()).filter(|name| unknown.contains(*name)).collect();
         if !called.is_empty() {
@@ -114,10 +140,70 @@ impl Sum {
         let disagrees = self.asked.as_ref().is_some_and(|asked| !asked.disagreements.is_empty());
         if self.tally.denied.facts > 0 || disagrees {
             exit::NO
-        } else if self.tally.unknown.facts > 0 || self.incomplete > 0 {
+        } else if self.tally.unknown.facts > 0 || self.incomplete > 0 || self.without_start > 0 {
             exit::EVIDENCE
         } else {
             exit::YES
         }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::replay::court::Told;
+    use synth::{Judgement, Section, Verdict};
+
+    /// A trace with so many different denied calls of one name, and a last one of another.
+    pub(in crate::replay) fn denied(name: &str, calls: usize) -> File {
+        let about = |number: usize, name: &str| About {
+            kind: Kind::Denied,
+            abi: Abi::X86_64,
+            name: name.to_owned(),
+            section: Section::Workload,
+            call: format!("{name}({number})"),
+            why: "EPERM".to_owned(),
+        };
+        let told = |about| Told {
+            about,
+            number: 0,
+            calls: 1,
+            phases: BTreeSet::new(),
+            first: FirstSight { after_ms: 0, pid: 1, comm: String::new() },
+        };
+        let mut tally = Tally::default();
+        (0..calls).for_each(|_| tally.count(&Judgement::Denied(Verdict::Errno(1)), 1));
+        File {
+            path: Path::new("trace.json").to_owned(),
+            tally,
+            calls: BTreeMap::from([((Abi::X86_64, name.to_owned()), calls as u64)]),
+            told: (0..calls).map(|number| told(about(number, name))).collect(),
+            asked: None,
+            is_incomplete: false,
+            lacks_start: false,
+        }
+    }
+
+    #[test]
+    fn what_is_not_listed_is_counted_and_kept_as_the_worst_of_its_call() {
+        let mut sum = Sum::default();
+        sum.add(denied("ioctl", MOST));
+        assert!(sum.beyond.is_empty());
+        sum.add(denied("prctl", 7));
+        sum.add(denied("ioctl", 5));
+        assert_eq!((sum.noted.len(), sum.beyond[&Kind::Denied]), (MOST, 7));
+        let prctl = OfCall { facts: 7, worst: Some(Kind::Denied) };
+        assert_eq!(sum.calls[&(Abi::X86_64, "prctl".to_owned())], prctl);
+        assert_eq!((sum.tally.denied.facts, sum.exit()), (MOST as u64 + 12, exit::NO));
+    }
+
+    #[test]
+    fn a_recording_without_its_start_is_no_evidence_of_it() {
+        let mut sum = Sum::default();
+        sum.add(File { lacks_start: true, ..denied("read", 0) });
+        assert_eq!(sum.exit(), exit::EVIDENCE);
+        assert!(sum.gaps()[0].starts_with("1 of 1 traces do not have the workload's start"));
     }
 }

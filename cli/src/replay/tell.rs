@@ -8,9 +8,9 @@ use synth::{Tallied, Tally};
 use super::{
     court::{About, File, Kind},
     kernel::Asked,
-    sum::{Noted, Sum},
+    sum::{MOST, Noted, OfCall, Sum},
 };
-use crate::terminal::{print, thousands};
+use crate::terminal::{print, thousands, visible};
 
 /// `--format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -63,24 +63,24 @@ impl Teller {
             });
             text += &(line.to_string() + "\n");
         }
-        let mut line =
-            json!({ "type": "trace", "version": 1, "trace": path, "complete": !file.is_incomplete });
+        let mut line = json!({ "type": "trace", "version": 1, "trace": path, "complete": !file.is_incomplete, "startup": !file.lacks_start });
         extend(&mut line, &file.tally, file.asked.as_ref());
         print(text + &line.to_string() + "\n");
     }
 
-    /// What came of all of them.
-    pub(super) fn end(&self, sum: &Sum) -> anyhow::Result<()> {
+    /// What came of all of them, and what a reader must know about that.
+    pub(super) fn end(&self, sum: &Sum, warnings: &[String]) -> anyhow::Result<()> {
         match self.format {
             Format::Text => print(self.text(sum)),
             Format::Json => {
-                let mut line =
-                    json!({ "type": "result", "version": 1, "profile": self.profile, "traces": sum.traces });
+                let mut line = json!({
+                    "type": "result", "version": 1, "profile": self.profile, "traces": sum.traces, "warnings": warnings,
+                });
                 extend(&mut line, &sum.tally, sum.asked.as_ref());
                 print(line.to_string() + "\n");
             }
             Format::Junit => print(self.junit(sum).to_string()? + "\n"),
-            Format::Github => print(self.github(sum)),
+            Format::Github => print(self.github(sum, warnings)),
         }
         Ok(())
     }
@@ -90,11 +90,11 @@ impl Teller {
         for (about, noted) in &sum.noted {
             text += &format!("{}\n        {}\n", headline(about), detail(noted, sum.traces));
         }
-        if sum.beyond > 0 {
-            text += &format!("and {} more that differ from all of these\n", thousands(sum.beyond));
+        if let Some(more) = beyond(sum) {
+            text += &format!("and {more}\n");
         }
         for line in sum.asked.iter().flat_map(|asked| &asked.disagreements) {
-            text += &format!("KERNEL AND SIMULATOR DISAGREE: {line}\n");
+            text += &format!("KERNEL AND SIMULATOR DISAGREE: {}\n", visible(line));
         }
         text + &self.summary(sum)
     }
@@ -126,39 +126,57 @@ impl Teller {
         text
     }
 
-    fn github(&self, sum: &Sum) -> String {
+    fn github(&self, sum: &Sum, warnings: &[String]) -> String {
+        let annotation = |kind: Kind| match kind {
+            Kind::Denied => ("error", "seccomp profile refuses a recorded call"),
+            Kind::Unknown => ("warning", "recording says too little about a call"),
+            _ => ("notice", "seccomp profile refuses a call on purpose"),
+        };
         let mut text = String::new();
         for (about, noted) in &sum.noted {
-            let (command, title) = match about.kind {
-                Kind::Denied => ("error", "seccomp profile refuses a recorded call"),
-                Kind::Unknown => ("warning", "recording says too little about a call"),
-                _ => ("notice", "seccomp profile refuses a call on purpose"),
-            };
+            let (command, title) = annotation(about.kind);
             let message = format!("{}; {}", headline(about), detail(noted, sum.traces));
             text += &workflow_command(command, title, &message);
         }
+        if let (Some((worst, _)), Some(more)) = (sum.beyond.first_key_value(), beyond(sum)) {
+            let (command, title) = annotation(*worst);
+            text += &workflow_command(command, title, &more);
+        }
         for line in sum.asked.iter().flat_map(|asked| &asked.disagreements) {
-            text += &workflow_command("error", "kernel and simulator disagree", line);
+            text += &workflow_command("error", "kernel and simulator disagree", &visible(line));
+        }
+        for line in warnings {
+            text += &workflow_command("warning", "not all could be judged", &visible(line));
         }
         text + &self.summary(sum)
     }
 
-    /// A suite for the profile, a test for each system call of each ABI.
+    /// A suite for the profile, a test for each system call of each ABI, and one for what is missing from the evidence.
     fn junit(&self, sum: &Sum) -> Report {
         let mut suite = TestSuite::new(self.profile.clone());
-        for ((abi, name), facts) in &sum.calls {
+        for ((abi, name), OfCall { facts, worst }) in &sum.calls {
             let noted: Vec<(&About, &Noted)> =
                 sum.noted.iter().filter(|(about, _)| about.abi == *abi && about.name == *name).collect();
-            let worst = noted.iter().map(|(about, _)| about.kind).min();
             let kind = match worst {
                 Some(Kind::Denied) => Some(NonSuccessKind::Failure),
                 Some(Kind::Unknown) => Some(NonSuccessKind::Error),
                 _ => None,
             };
-            let lines: Vec<String> = noted
+            let mut lines: Vec<String> = noted
                 .iter()
                 .map(|(about, noted)| format!("{}; {}", headline(about), detail(noted, sum.traces)))
                 .collect();
+            let listed = noted.iter().map(|(about, _)| about.kind).min();
+            if let Some(worst) = worst.filter(|worst| listed.is_none_or(|listed| *worst < listed)) {
+                let most = thousands(MOST as u64);
+                lines.insert(
+                    0,
+                    format!(
+                        "{}: with arguments that are beyond the {most} calls that are listed",
+                        word(worst)
+                    ),
+                );
+            }
             let mut status = kind.map_or_else(TestCaseStatus::success, TestCaseStatus::non_success);
             if kind.is_some() {
                 status.set_message(lines.first().cloned().unwrap_or_default());
@@ -176,8 +194,18 @@ impl Teller {
         }
         for line in sum.asked.iter().flat_map(|asked| &asked.disagreements) {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-            status.set_message(line.clone());
+            status.set_message(visible(line));
             suite.add_test_case(TestCase::new("kernel and simulator agree", status));
+        }
+        let gaps = sum.gaps();
+        if let Some(first) = gaps.first() {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+            status.set_message(first.clone());
+            status.set_type("evidence");
+            status.set_description(gaps.join("\n"));
+            let mut case = TestCase::new("the recordings are the whole evidence", status);
+            case.set_classname(self.profile.clone());
+            suite.add_test_case(case);
         }
         let mut report = Report::new("seccomp-learn replay");
         report.add_test_suite(suite);
@@ -188,17 +216,27 @@ impl Teller {
 /// What is said about a call, and why.
 fn headline(about: &About) -> String {
     let About { kind, abi, section, call, why, .. } = about;
-    let word = match kind {
-        Kind::Denied => "denied",
-        Kind::Unknown => "unknown",
-        _ => "refused on purpose",
-    };
     let place = match section {
         synth::Section::Workload => String::new(),
         section => format!(" ({})", section.as_str()),
     };
-    // Paths and names come from whoever was recorded.
-    format!("{word}: {abi} {}{place}: {why}", call.escape_debug().to_string().replace("\\'", "'"))
+    // Paths and names come from whoever was recorded, reasons from whoever wrote the sidecar.
+    format!("{}: {abi} {}{place}: {}", word(*kind), visible(call), visible(why))
+}
+
+const fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Denied => "denied",
+        Kind::Unknown => "unknown",
+        _ => "refused on purpose",
+    }
+}
+
+/// How many there are beyond those that are listed.
+fn beyond(sum: &Sum) -> Option<String> {
+    let each = sum.beyond.iter().map(|(kind, facts)| format!("{} more {}", thousands(*facts), word(*kind)));
+    let text = each.collect::<Vec<_>>().join(", ");
+    (!text.is_empty()).then(|| format!("{text}, that differ from all of these"))
 }
 
 fn detail(noted: &Noted, of: u64) -> String {
@@ -248,7 +286,39 @@ fn workflow_command(command: &str, title: &str, message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::sum::tests::denied, *};
+
+    /// What is listed is bounded; what came of a call is not lost with it.
+    #[test]
+    fn a_refusal_beyond_what_is_listed_is_a_failure_and_an_annotation() {
+        let mut sum = Sum::default();
+        sum.add(denied("ioctl", MOST));
+        sum.add(denied("prctl", 3));
+        let teller = Teller::new(Format::Junit, "profile.json".to_owned(), false);
+        let junit = teller.junit(&sum);
+        let suite = junit.test_suites.first().unwrap();
+        assert_eq!((suite.tests, suite.failures), (2, 2));
+        let more = "3 more denied, that differ from all of these";
+        let github = teller.github(&sum, &[]);
+        let lines: Vec<&str> = github.lines().filter(|line| line.contains(more)).collect();
+        assert!(lines.len() == 1 && lines[0].starts_with("::error title="), "{lines:?}");
+        assert!(teller.text(&sum).contains(&format!("and {more}\n")));
+    }
+
+    #[test]
+    fn what_is_missing_from_the_evidence_is_an_error_and_a_warning() {
+        let mut sum = Sum::default();
+        sum.add(File { is_incomplete: true, ..denied("read", 0) });
+        let teller = Teller::new(Format::Junit, "profile.json".to_owned(), false);
+        let junit = teller.junit(&sum);
+        let suite = junit.test_suites.first().unwrap();
+        assert_eq!((suite.tests, suite.failures, suite.errors), (2, 0, 1));
+        let github = teller.github(&sum, &sum.gaps());
+        assert!(
+            github.starts_with("::warning title=not all could be judged::1 of 1 traces were not closed"),
+            "{github}"
+        );
+    }
 
     #[test]
     fn nothing_in_a_message_ends_a_workflow_command() {

@@ -7,13 +7,13 @@ use synth::{Evidence, EvidenceDecision, Finding, Level, decode};
 use trace::{Abi, Digest};
 
 use super::table::{cell, code, table};
-use crate::terminal::count;
+use crate::terminal::{count, visible};
 
 /// What a person should know, what waits for a decision first.
 pub(super) fn findings(evidence: &Evidence) -> String {
     let of = |keep: fn(Level) -> bool| evidence.findings.iter().filter(move |finding| keep(finding.level()));
     let list = |findings: Vec<&Finding>| -> String {
-        findings.into_iter().map(|finding| format!("- {}\n", finding.message())).collect()
+        findings.into_iter().map(|finding| format!("- {}\n", visible(&finding.message()))).collect()
     };
     let mut text = String::new();
     let undecided: Vec<&Finding> = of(|level| level == Level::Undecided).collect();

@@ -1,5 +1,7 @@
 //! Tables of Markdown.
 
+use crate::terminal::visible;
+
 /// A table with these headings; nothing where it has no row.
 pub(super) fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
@@ -11,12 +13,12 @@ pub(super) fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String
     format!("{head}|{}\n{body}", "---|".repeat(headings.len()))
 }
 
-/// Text of ours in a cell.
+/// Text in a cell, which cannot leave it.
 pub(super) fn cell(text: &str) -> String {
-    text.replace('|', "\\|").replace('\n', " ")
+    visible(text).replace('|', "\\|")
 }
 
-/// A name, a call or a condition in a cell; what a workload chose itself cannot leave it.
+/// A name, a call or a condition in a cell.
 pub(super) fn code(text: &str) -> String {
     format!("`{}`", cell(&text.replace('`', "'")))
 }
@@ -27,8 +29,11 @@ mod tests {
 
     #[test]
     fn nothing_leaves_its_cell() {
-        let row = vec![code("a|b`c\nd"), cell("x|y")];
-        assert_eq!(table(&["one", "two"], [row]), "| one | two |\n|---|---|\n| `a\\|b'c d` | x\\|y |\n");
+        let row = vec![code("a|b`c\nd"), cell("x|y\n::error::z")];
+        assert_eq!(
+            table(&["one", "two"], [row]),
+            "| one | two |\n|---|---|\n| `a\\|b'c\\u{a}d` | x\\|y\\u{a}\\u{3a}:error::z |\n"
+        );
         assert_eq!(table(&["one"], []), "");
     }
 }

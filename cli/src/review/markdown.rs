@@ -7,8 +7,8 @@ use synth::{
     review::{AttackOutcome, Review},
 };
 
-use super::text::{percent, plain, sentence};
-use crate::terminal::{count, thousands};
+use super::text::{at_most, sentence};
+use crate::terminal::{count, thousands, visible};
 
 /// As many of a list as a comment carries.
 const MOST: usize = 20;
@@ -20,7 +20,7 @@ pub(super) fn markdown(review: &Review) -> String {
     lists(review, &mut text);
     let _ = writeln!(
         text,
-        "\n---\nDigest over profile, evidence, traces and decisions: {}. Every rule with its reasons: `seccomp-learn review` as a page.",
+        "\n---\nDigest over all that this rests on: {}. Every rule with its reasons: `seccomp-learn review` as a page.",
         code(&review.digests.review.to_string())
     );
     text
@@ -28,11 +28,11 @@ pub(super) fn markdown(review: &Review) -> String {
 
 fn first(review: &Review, text: &mut String) {
     let summary = &review.summary;
-    let against = code(&summary.against.name);
+    let against = cell(&summary.against.name);
     let wider = if summary.wider.is_empty() {
-        "nothing".to_owned()
+        if summary.undecided.is_empty() { "nothing" } else { "nothing that is known" }.to_owned()
     } else {
-        format!("**{}**: {}", count(summary.wider.len() as u64, "call"), list(&summary.wider))
+        format!("**{}**: {}", count(summary.wider.len() as u64, "call"), list(&summary.wider, cell))
     };
     let mut line = |what: &str, answer: String| {
         let _ = writeln!(text, "| {what} | {answer} |");
@@ -40,6 +40,10 @@ fn first(review: &Review, text: &mut String) {
     line("", String::new());
     line("---", "---".to_owned());
     line(&format!("Wider than {against}"), wider);
+    if !summary.undecided.is_empty() {
+        let number = count(summary.undecided.len() as u64, "call");
+        line(&format!("Not decided whether within {against}"), format!("**{number}**"));
+    }
     line(
         "Allowed",
         format!(
@@ -48,9 +52,10 @@ fn first(review: &Review, text: &mut String) {
         ),
     );
     if let Some(replayed) = &summary.replayed {
-        let left = if summary.left_out.is_empty() { "nothing".to_owned() } else { list(&summary.left_out) };
+        let left =
+            if summary.left_out.is_empty() { "nothing".to_owned() } else { list(&summary.left_out, cell) };
         line("Succeeded while recording, refused now", left);
-        if replayed.denied + replayed.unknown > 0 {
+        if !(replayed.denied_syscalls.is_empty() && replayed.unknown_syscalls.is_empty()) {
             line(
                 "Recorded calls",
                 format!(
@@ -72,14 +77,17 @@ fn first(review: &Review, text: &mut String) {
         line("Allowed, never observed", format!("{not}: {}", kinds.join(", ")));
         let added: std::collections::BTreeSet<String> =
             summary.added.iter().map(|own| own.syscall.clone()).collect();
-        line("Added after a denial", if added.is_empty() { "nothing".to_owned() } else { list(&added) });
+        line(
+            "Added after a denial",
+            if added.is_empty() { "nothing".to_owned() } else { list(&added, cell) },
+        );
     }
     let starts = summary.starts.map_or_else(
         || "none counted".to_owned(),
         |starts| {
             let bound = starts
                 .upper_bound
-                .map(|bound| format!("; up to {} of such starts may still meet a refusal", percent(bound)));
+                .map(|bound| format!("; up to {} of such starts may still meet a refusal", at_most(bound)));
             let starts = format!("{} refused in {}", starts.denied, count(starts.starts.into(), "start"));
             starts + &bound.unwrap_or_default()
         },
@@ -104,7 +112,7 @@ fn findings(review: &Review, text: &mut String) {
         }
         any = true;
         let calls: std::collections::BTreeSet<String> = own.calls.iter().cloned().collect();
-        let about = if calls.is_empty() { String::new() } else { format!(" ({})", list(&calls)) };
+        let about = if calls.is_empty() { String::new() } else { format!(" ({})", list(&calls, code)) };
         let _ = writeln!(
             text,
             "- **{}: {}**{about}. {} → {}",
@@ -124,8 +132,16 @@ fn lists(review: &Review, text: &mut String) {
         let _ = write!(text, "\n### Wider than {}\n\n", code(&review.summary.against.name));
         for own in review.wider.iter().take(MOST) {
             let here = own.here.iter().map(|case| code(case)).collect::<Vec<_>>().join(" or ");
-            let decided = own.decided.as_ref().map_or("no decision".to_owned(), |text| code(text));
-            let _ = writeln!(text, "- {}: {here}; {decided}", code(&own.syscall));
+            let mut said: Vec<String> = own.decided.iter().chain(&own.expired).map(|own| code(own)).collect();
+            if !own.open.is_empty() {
+                let cases = own.open.iter().map(|case| code(case)).collect::<Vec<_>>().join(" or ");
+                said.push(if own.open == own.here {
+                    "**no decision**".to_owned()
+                } else {
+                    format!("**no decision** for {cases}")
+                });
+            }
+            let _ = writeln!(text, "- {}: {here}; {}", code(&own.syscall), said.join("; "));
         }
     }
     let newly: Vec<String> = review
@@ -141,16 +157,17 @@ fn lists(review: &Review, text: &mut String) {
     if let Some(completeness) = &review.completeness {
         let _ = writeln!(
             text,
-            "\nThe recording: {}, {}.",
+            "\nThe recording: {}, {}{}.",
             count(completeness.runs, "run"),
-            completeness.syscalls.sentence("syscalls")
+            completeness.syscalls.sentence("syscalls"),
+            completeness.syscalls.provided()
         );
     }
 }
 
 /// Names, the first of many.
-fn list(names: &std::collections::BTreeSet<String>) -> String {
-    let mut words: Vec<String> = names.iter().take(MOST).map(|name| code(name)).collect();
+fn list(names: &std::collections::BTreeSet<String>, show: fn(&str) -> String) -> String {
+    let mut words: Vec<String> = names.iter().take(MOST).map(|name| show(name)).collect();
     if names.len() > MOST {
         words.push(format!("{} more", names.len() - MOST));
     }
@@ -159,7 +176,21 @@ fn list(names: &std::collections::BTreeSet<String>) -> String {
 
 /// What others chose: in a code span nothing of it is Markdown, a link or a mention.
 fn code(text: &str) -> String {
-    format!("`{}`", plain(text).replace('`', "'").replace('|', "\\|"))
+    format!("`{}`", visible(text).replace('`', "'"))
+}
+
+/// The same in a table, where a pipe ends the cell, in code, too, and a backslash in front of it is taken away from the
+/// pipe's: so such a text is written by its letters' numbers.
+/// <https://github.github.com/gfm/#example-200>
+fn cell(text: &str) -> String {
+    let text = visible(text);
+    if !text.contains('|') {
+        return code(&text);
+    }
+    let one = |letter: char| {
+        if letter.is_ascii_punctuation() { format!("&#{};", u32::from(letter)) } else { letter.to_string() }
+    };
+    format!("<code>{}</code>", text.chars().map(one).collect::<String>())
 }
 
 /// A sentence of ours: names stand in back-ticks, and others chose some of them.
@@ -170,7 +201,7 @@ fn words(text: &str) -> String {
 
 fn escaped(text: &str) -> String {
     let mut out = String::new();
-    for own in plain(text).chars() {
+    for own in visible(text).chars() {
         match own {
             '<' => out.push_str("&lt;"),
             '&' => out.push_str("&amp;"),
@@ -191,8 +222,11 @@ mod tests {
 
     #[test]
     fn nothing_that_others_chose_is_markdown() {
-        assert_eq!(code("a`b|c\n<img>"), "`a'b\\|c\\u{a}<img>`");
+        assert_eq!(code("a`b|c\n<img>"), "`a'b|c\\u{a}<img>`");
+        assert_eq!(code("a\\|b"), "`a\\|b`");
+        assert_eq!(cell("a`b"), "`a'b`");
+        assert_eq!(cell("PROT_READ|<b>\\|`"), "<code>PROT&#95;READ&#124;&#60;b&#62;&#92;&#124;&#96;</code>");
         assert_eq!(words("<b> @all [x](http://y) *z*"), "&lt;b> &#64;all \\[x\\](http://y) \\*z\\*");
-        assert_eq!(words("a `<b>|` _c_"), "a `<b>\\|` \\_c\\_");
+        assert_eq!(words("a `<b>|` _c_"), "a `<b>|` \\_c\\_");
     }
 }

@@ -1,31 +1,4 @@
-//! Text that others chose (names, paths, commands, reasons), as text: what would not show is written out.
-
-/// Text in the reader's own direction, with whatever would change how it or its surroundings show written out.
-pub(super) fn plain(text: &str) -> String {
-    text.chars()
-        .map(|own| if is_hidden(own) { own.escape_unicode().to_string() } else { own.into() })
-        .collect()
-}
-
-/// Controls, and what turns the direction of text or takes no room: a name must not hide or reorder anything.
-fn is_hidden(own: char) -> bool {
-    own.is_control()
-        || matches!(
-            own,
-            '\u{ad}'
-                | '\u{61c}'
-                | '\u{115f}'..='\u{1160}'
-                | '\u{180e}'
-                | '\u{200b}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}'
-                | '\u{3164}'
-                | '\u{fe00}'..='\u{fe0f}'
-                | '\u{feff}'
-                | '\u{fff9}'..='\u{fffb}'
-                | '\u{e0000}'..='\u{e007f}'
-        )
-}
+//! Words and figures of a review.
 
 /// A text as a sentence: with a capital in front and a full stop at its end.
 pub(super) fn sentence(text: &str) -> String {
@@ -35,10 +8,25 @@ pub(super) fn sentence(text: &str) -> String {
     format!("{first}{}{end}", letters.as_str())
 }
 
-/// A share, never rounded to none: `64 %`, `0.3 %`.
-pub(super) fn percent(share: f64) -> String {
+/// A share that is an upper bound, rounded up to a figure that a person takes in: `64 %`, `0.4 %`, `0.04 %`.
+pub(super) fn at_most(share: f64) -> String {
     let percent = share * 100.0;
-    if percent < 1.0 { format!("{percent:.1} %") } else { format!("{:.0} %", percent.ceil()) }
+    // A hair below, so that what is a round figure already stays one.
+    let up = |own: f64| (own - 1e-9).ceil();
+    if percent <= 0.0 {
+        return "0 %".to_owned();
+    }
+    if percent >= 1.0 {
+        return format!("{:.0} %", up(percent));
+    }
+    let digits = (1..).find(|digits| percent * 10_f64.powi(*digits) >= 1.0 - 1e-9).unwrap_or(1);
+    let figure = up(percent * 10_f64.powi(digits)) / 10_f64.powi(digits);
+    // 0.96 % is at most 1 %.
+    if figure >= 1.0 {
+        "1 %".to_owned()
+    } else {
+        format!("{figure:.*} %", usize::try_from(digits).unwrap_or(1))
+    }
 }
 
 #[cfg(test)]
@@ -46,14 +34,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_not_show_is_written_out() {
-        assert_eq!(
-            plain("py\u{202e}nohtyp\u{7}\n\u{200b}é 日本"),
-            "py\\u{202e}nohtyp\\u{7}\\u{a}\\u{200b}é 日本"
-        );
+    fn sentences_begin_and_end_as_such() {
         assert_eq!(sentence("refuse `bpf`"), "Refuse `bpf`.");
         assert_eq!(sentence("`bpf` passes."), "`bpf` passes.");
-        assert_eq!(percent(0.0033), "0.3 %");
-        assert_eq!(percent(0.6316), "64 %");
+    }
+
+    #[test]
+    fn an_upper_bound_is_never_rounded_down() {
+        for (share, shown) in [
+            (0.6316, "64 %"),
+            (1.0, "100 %"),
+            (0.05, "5 %"),
+            (0.011, "2 %"),
+            (0.01, "1 %"),
+            (0.009_6, "1 %"),
+            (0.003_36, "0.4 %"),
+            (0.003, "0.3 %"),
+            (0.000_332_8, "0.04 %"),
+            (0.000_001, "0.0001 %"),
+            (0.0, "0 %"),
+        ] {
+            assert_eq!(at_most(share), shown);
+        }
+        for clean in [1_u32, 10, 59, 299, 890, 9_000, 100_000, 2_000_000] {
+            let bound = 1.0 - 0.05_f64.powf(1.0 / f64::from(clean));
+            let shown: f64 = at_most(bound).trim_end_matches(" %").parse().unwrap();
+            assert!(
+                shown >= bound * 100.0 && shown > 0.0 && shown <= (bound * 200.0).max(1.0),
+                "{clean}: {shown}"
+            );
+        }
     }
 }

@@ -3,14 +3,18 @@
 use std::collections::BTreeSet;
 
 use anyhow::Context;
-use synth::{CompileOptions, Difference, Evidence, Profile, Synthesis, difference, synthesize};
+use synth::{
+    CompileOptions, DecisionVerdict, Difference, Evidence, Profile, Synthesis, difference, synthesize,
+};
 use trace::Digest;
 
 use super::{
     Case,
     check::{Check, Checks, Status},
+    remedy::proposals,
 };
 use crate::{
+    decisions::Proposal,
     folder::{EVIDENCE, PROFILE, WORKLOAD},
     terminal::count,
 };
@@ -25,7 +29,7 @@ pub(super) fn check(case: &Case, checks: &mut Checks) -> anyhow::Result<()> {
     let made = match synthesize(&case.merged, &case.how) {
         Ok(made) => made,
         Err(error) if error.is_incomplete_evidence() => {
-            checks.add(Check::new(NAME, Status::NoEvidence, error.to_string()).remedy(case.record_command()));
+            checks.add(Check::no_evidence(NAME, error.to_string(), case.record_command()));
             return Ok(());
         }
         Err(error) => return Err(error).context("cannot make the profile again"),
@@ -51,8 +55,29 @@ pub(super) fn check(case: &Case, checks: &mut Checks) -> anyhow::Result<()> {
         (Status::Failed, format!("`{what}` would be another one, because {}", listed(&causes)))
     };
     let details = meaning(&case.profile, &made.profile, case)?;
-    checks.add(Check::new(NAME, status, message).details(details).remedy(case.synth_command()));
+    let check = Check::new(NAME, status, message).details(details);
+    let is_by_hand = Digest::of(&case.bytes) != case.evidence.profile;
+    let keep = if is_by_hand { by_hand(case, &made)? } else { Vec::new() };
+    checks.add(case.kept_or_undone(check, &keep));
     Ok(())
+}
+
+/// The decisions that say what an edit by hand says, as far as decisions can: of cases that no condition describes
+/// they do not speak.
+fn by_hand(case: &Case, made: &Synthesis) -> anyhow::Result<Vec<Proposal>> {
+    let native = case.evidence.workload.native;
+    let Difference { calls, .. } =
+        difference(&made.profile, &case.profile, native, CompileOptions::default())
+            .context("cannot compare the profile with the one made again")?;
+    let mut keep = BTreeSet::new();
+    for call in &calls {
+        for (verdict, part) in [(DecisionVerdict::Allow, &call.gained), (DecisionVerdict::Deny, &call.lost)] {
+            if let Some(part) = part {
+                keep.extend(proposals(verdict, &call.name, &part.when));
+            }
+        }
+    }
+    Ok(keep.into_iter().collect())
 }
 
 fn is_same(case: &Case, made: &Synthesis) -> bool {

@@ -1,13 +1,14 @@
 //! Whether the ceiling holds, and the decisions: on the compiled filters, whatever the sidecar says.
 
 use anyhow::Context;
-use synth::{Action, CompileOptions, Date, Decision, DecisionVerdict, Entry, Profile, difference};
+use synth::{Action, CompileOptions, Decision, DecisionVerdict, Entry, Finding, Judge, Profile, difference};
 
 use super::{
     Case,
     check::{Check, Checks, Status},
+    remedy::proposals,
 };
-use crate::{folder::WORKLOAD, terminal::count};
+use crate::{decisions::Proposal, folder::WORKLOAD, terminal::count};
 
 /// What these checks are called.
 const CEILING: &str = "ceiling";
@@ -24,34 +25,27 @@ pub(super) fn ceiling(case: &Case, checks: &mut Checks) -> anyhow::Result<()> {
         checks.add(Check::new(CEILING, Status::Failed, message));
         return Ok(());
     }
-    let Some(mut ceiling) = synth::ceiling(&case.merged, &case.how) else {
+    let Some(ceiling) = synth::ceiling(&case.merged, &case.how) else {
         checks.add(Check::new(CEILING, Status::Warning, format!("there is none: `{WORKLOAD}` says so")));
         return Ok(());
     };
-    for decision in active(case, DecisionVerdict::Allow) {
-        // A decision lets through what the ceiling refuses by name.
-        for entry in &mut ceiling.syscalls {
-            if !entry.action.executes() {
-                entry.names.retain(|name| *name != decision.syscall);
-            }
-        }
-        ceiling.syscalls.push(entry(decision, Action::Allow));
-    }
-    ceiling.syscalls.retain(|entry| !entry.names.is_empty());
+    let mut ceiling = synth::allowing(&ceiling, active(case, DecisionVerdict::Allow));
     ceiling.architectures.clone_from(&case.profile.architectures);
     let wider = difference(&ceiling, &case.profile, case.evidence.workload.native, CompileOptions::default())
         .context("cannot compare the profile with its ceiling")?;
     for call in wider.wider() {
-        let when = call.gained.iter().flat_map(|part| &part.when).map(String::as_str).collect::<Vec<_>>();
-        let when = if when == ["always"] { String::new() } else { format!(" ({})", when.join(" or ")) };
+        let cases: Vec<String> = call.gained.iter().flat_map(|part| part.when.iter().cloned()).collect();
+        let when = if cases == ["always"] { String::new() } else { format!(" ({})", cases.join(" or ")) };
         let message = format!("`{}`{when} is allowed, which the ceiling ({name}) refuses", call.name);
-        checks.add(Check::new(CEILING, Status::Failed, message).remedy(case.synth_command()));
+        let keep = proposals(DecisionVerdict::Allow, &call.name, &cases);
+        checks.add(case.kept_or_undone(Check::new(CEILING, Status::Failed, message), &keep));
     }
     for call in &wider.undecided {
         let message =
             format!("whether `{}` is within the ceiling ({name}) cannot be told: {}", call.name, call.why);
         checks.add(Check::new(CEILING, Status::Failed, message));
     }
+    undecided(case, name, checks);
     if checks.is_good(CEILING) {
         let decided = active(case, DecisionVerdict::Allow).count() as u64;
         let except =
@@ -61,17 +55,49 @@ pub(super) fn ceiling(case: &Case, checks: &mut Checks) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The ceiling with what decisions allow beyond it, compiled; none where nothing bounds the profile.
+pub(super) fn ceiling_judge(case: &Case) -> anyhow::Result<Option<Judge>> {
+    let Some(ceiling) = synth::ceiling(&case.merged, &case.how) else { return Ok(None) };
+    let ceiling = synth::allowing(&ceiling, active(case, DecisionVerdict::Allow));
+    let judge = Judge::new(&ceiling, case.evidence.workload.native, CompileOptions::default());
+    judge.map(Some).context("cannot compile the ceiling")
+}
+
+/// What succeeded while recording and the ceiling refuses waits for someone to say that this is meant.
+fn undecided(case: &Case, ceiling: &str, checks: &mut Checks) {
+    let always = || vec!["always".to_owned()];
+    for finding in &case.evidence.findings {
+        let (syscall, cases) = match finding {
+            Finding::AboveCeiling { syscall, succeeded: true, .. } => (syscall, always()),
+            Finding::ArgumentsAboveCeiling { syscall, arguments, .. } => {
+                (syscall, arguments.iter().cloned().collect())
+            }
+            _ => continue,
+        };
+        let denies = |own: &Decision| own.syscall == *syscall && (own.when.is_empty() || cases != ["always"]);
+        if active(case, DecisionVerdict::Deny).any(denies) {
+            continue;
+        }
+        let message = format!("{}; nobody has decided about it in `{WORKLOAD}`", finding.message());
+        let command = |proposals: &[Proposal], reason: String| {
+            format!("{} && {}", case.decide_command(proposals, &reason), case.synth_command())
+        };
+        let accept = proposals(DecisionVerdict::Accept, syscall, &always());
+        let mut check = Check::new(CEILING, Status::Warning, message)
+            .remedy(command(&accept, format!("refused by {ceiling}, which is known")));
+        let allow = proposals(DecisionVerdict::Allow, syscall, &cases);
+        if !allow.is_empty() {
+            check = check.otherwise(
+                "to let it through",
+                command(&allow, format!("called while recording, above {ceiling}")),
+            );
+        }
+        checks.add(check);
+    }
+}
+
 fn active(case: &Case, verdict: DecisionVerdict) -> impl Iterator<Item = &Decision> {
-    case.how.decisions.iter().filter(move |own| own.verdict == verdict && !is_over(own, case.how.today))
-}
-
-fn is_over(decision: &Decision, today: Option<Date>) -> bool {
-    decision.verdict != DecisionVerdict::Deny
-        && decision.expires.zip(today).is_some_and(|(expires, today)| today > expires)
-}
-
-fn entry(decision: &Decision, action: Action) -> Entry {
-    Entry { names: vec![decision.syscall.clone()], action, errno_ret: None, args: decision.when.clone() }
+    case.how.decisions.iter().filter(move |own| own.verdict == verdict && !own.is_over(case.how.today))
 }
 
 /// No decision has expired, and what was denied is refused.
@@ -79,10 +105,8 @@ pub(super) fn decisions(case: &Case, checks: &mut Checks) -> anyhow::Result<()> 
     let all = &case.how.decisions;
     for decision in all {
         let what = format!("`{}` of `{}` by {}", decision.verdict.as_str(), decision.syscall, decision.owner);
-        let Some(expires) = decision.expires.filter(|_| decision.verdict != DecisionVerdict::Deny) else {
-            continue;
-        };
-        if is_over(decision, case.how.today) {
+        let Some(expires) = decision.expires else { continue };
+        if decision.is_over(case.how.today) {
             let message = format!(
                 "{what} expired after {expires} ({}); renew it in `{WORKLOAD}` or take it out, then make the profile again",
                 decision.reason
@@ -123,8 +147,10 @@ fn allowed(case: &Case, decision: &Decision) -> anyhow::Result<Option<String>> {
         default_action: Action::Allow,
         default_errno_ret: None,
         syscalls: vec![Entry {
+            names: vec![decision.syscall.clone()],
+            action: Action::Errno,
             errno_ret: Some(trace::Errno::EPERM.number()),
-            ..entry(decision, Action::Errno)
+            args: decision.when.clone(),
         }],
         ..case.profile.clone()
     };

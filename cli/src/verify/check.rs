@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     exit,
-    terminal::{count, print},
+    terminal::{count, print, visible},
 };
 
 /// How a check went.
@@ -42,18 +42,35 @@ pub(super) struct Check {
     message: String,
     details: Vec<String>,
     remedy: Option<String>,
+    /// Another command, and what for.
+    otherwise: Option<(&'static str, String)>,
     /// What a program gets besides.
     more: Option<(&'static str, Value)>,
 }
 
 impl Check {
     pub(super) fn new(name: &'static str, status: Status, message: impl Into<String>) -> Self {
-        Self { name, status, message: message.into(), details: Vec::new(), remedy: None, more: None }
+        let (message, details) = (message.into(), Vec::new());
+        Self { name, status, message, details, remedy: None, otherwise: None, more: None }
+    }
+
+    /// One that the evidence says nothing about, with the command that changes that.
+    pub(super) fn no_evidence(
+        name: &'static str,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::new(name, Status::NoEvidence, message).remedy(remedy)
     }
 
     /// The command that mends it, or accepts it.
     pub(super) fn remedy(self, remedy: impl Into<String>) -> Self {
         Self { remedy: Some(remedy.into()), ..self }
+    }
+
+    /// Another command, in place of that one, and what for.
+    pub(super) fn otherwise(self, what: &'static str, command: String) -> Self {
+        Self { otherwise: Some((what, command)), ..self }
     }
 
     /// Lines below it.
@@ -68,12 +85,16 @@ impl Check {
 
     fn text(&self) -> String {
         const INDENT: &str = "             ";
-        let mut text = format!("{:<13}{}: {}\n", self.status.words().0, self.name, self.message);
+        let (word, message) = (self.status.words().0, visible(&self.message));
+        let mut text = format!("{word:<13}{}: {message}\n", self.name);
         for detail in &self.details {
-            text += &format!("{INDENT}{detail}\n");
+            text += &format!("{INDENT}{}\n", visible(detail));
         }
         if let Some(remedy) = &self.remedy {
-            text += &format!("{INDENT}run: {remedy}\n");
+            text += &format!("{INDENT}run: {}\n", visible(remedy));
+        }
+        if let Some((what, command)) = &self.otherwise {
+            text += &format!("{INDENT}or, {what}: {}\n", visible(command));
         }
         text
     }
@@ -82,6 +103,7 @@ impl Check {
         let mut value = json!({
             "type": "check", "version": 1, "check": self.name, "status": self.status.words().1,
             "message": self.message, "details": self.details, "remedy": self.remedy,
+            "otherwise": self.otherwise.as_ref().map(|(_, command)| command),
         });
         if let (Some((key, more)), Some(object)) = (&self.more, value.as_object_mut()) {
             object.insert((*key).to_owned(), more.clone());
@@ -124,7 +146,7 @@ impl Checks {
             });
             format!("{result}\n")
         } else {
-            let name = folder.display();
+            let name = visible(&folder.to_string_lossy());
             match code {
                 exit::YES => format!("`{name}` is verified\n"),
                 exit::EVIDENCE => {

@@ -6,15 +6,16 @@ use std::{
 };
 
 use serde_json::json;
-use synth::{Fact, Judgement, Section, Tally, Verdict};
-use trace::{Abi, FirstSight, Trace};
+use synth::{DecisionVerdict, Fact, Judge, Judgement, Purpose, Section, Tally, Verdict, decode};
+use trace::{Abi, FirstSight, Row, Trace};
 
 use super::{
     Case,
+    bounds::ceiling_judge,
     check::{Check, Checks, Status},
-    subject::adopt,
 };
 use crate::{
+    decisions::Proposal,
     input,
     terminal::{count, thousands},
 };
@@ -33,24 +34,51 @@ struct Seen {
     calls: u64,
     first: FirstSight,
     phases: Vec<&'static str>,
-    verdict: Verdict,
+    /// The arguments as a decision has them, where the call has such.
+    when: Option<String>,
+    /// The answer, in words.
+    verdict: String,
     /// In which trace.
     trace: String,
 }
 
 impl Seen {
-    fn new(fact: &Fact<'_>, verdict: Verdict, file: &Path) -> Self {
+    /// Calls with their arguments.
+    fn new(fact: &Fact<'_>, verdict: &str, file: &Path) -> Self {
         Self {
-            abi: fact.row.abi,
-            name: fact.row.name.clone(),
             call: fact.in_words(),
             section: fact.section,
             calls: fact.calls,
             first: fact.first().clone(),
             phases: fact.phases().iter().map(|phase| phase.as_str()).collect(),
-            verdict,
+            when: decode::written(fact.row.abi, &fact.row.name, &fact.registers.values),
+            ..Self::of_row(fact.row, verdict, file)
+        }
+    }
+
+    /// All of the workload's calls by one name.
+    fn of_row(row: &Row, verdict: &str, file: &Path) -> Self {
+        Self {
+            abi: row.abi,
+            name: row.name.clone(),
+            call: row.name.clone(),
+            section: Section::Workload,
+            calls: if row.calls == 0 { row.denied } else { row.calls },
+            first: row.first.clone(),
+            phases: row.phases.iter().map(|phase| phase.as_str()).collect(),
+            when: None,
+            verdict: verdict.to_owned(),
             trace: file.display().to_string(),
         }
+    }
+
+    /// Takes in the same of another trace, or in another way.
+    fn add(&mut self, other: Self) {
+        let calls = self.calls.saturating_add(other.calls);
+        if other.first < self.first {
+            *self = other;
+        }
+        self.calls = calls;
     }
 
     /// The one line: the call, who made it, and when.
@@ -79,7 +107,7 @@ impl Seen {
         json!({
             "abi": self.abi, "name": self.name, "call": self.call, "section": self.section.as_str(),
             "calls": self.calls, "phases": self.phases, "comm": self.first.comm, "pid": self.first.pid,
-            "after_ms": self.first.after_ms, "verdict": self.verdict.to_string(), "trace": self.trace,
+            "after_ms": self.first.after_ms, "verdict": self.verdict, "trace": self.trace,
         })
     }
 }
@@ -95,8 +123,65 @@ struct Judged {
     /// By call: of one that the profile has no rule for at all the ways to make it are one.
     refused: BTreeMap<(Section, Abi, String), Seen>,
     unknown: BTreeMap<String, String>,
-    /// The first of each of the workload's calls that is allowed.
-    allowed: BTreeMap<(Abi, String), Seen>,
+    /// Each of the workload's own calls, whatever the profile says to it.
+    calls: BTreeMap<(Abi, String), Called>,
+}
+
+/// One of the workload's calls.
+struct Called {
+    seen: Seen,
+    /// Whether a run made it with no filter in the way.
+    carried_out: bool,
+    /// Who denies it, and why.
+    denied: Option<String>,
+    /// Whether something of it is not denied by anyone's decision.
+    is_else: bool,
+}
+
+impl Judged {
+    /// The workload's calls of one trace.
+    fn take_rows(&mut self, trace: &Trace, file: &Path) {
+        for row in &trace.syscalls {
+            let seen = Seen::of_row(row, "", file);
+            match self.calls.get_mut(&(row.abi, row.name.clone())) {
+                Some(own) => {
+                    own.seen.add(seen);
+                    own.carried_out |= row.calls > 0;
+                }
+                None => {
+                    let own = Called { seen, carried_out: row.calls > 0, denied: None, is_else: false };
+                    self.calls.insert((row.abi, row.name.clone()), own);
+                }
+            }
+        }
+    }
+
+    fn take_fact(&mut self, case: &Case, fact: &Fact<'_>) {
+        let Row { abi, number, name, .. } = fact.row;
+        let Some(own) = self.calls.get_mut(&(*abi, name.clone())) else { return };
+        let verdicts = case.judge.verdicts(*abi, *number, &fact.registers).unwrap_or_default();
+        let verdict = if fact.judgement == Judgement::Allowed {
+            Some(Verdict::Allow)
+        } else {
+            verdicts.into_iter().find(|verdict| !verdict.executes())
+        };
+        // Of several ways to make it the one that passes tells most.
+        if own.seen.verdict.is_empty() || fact.judgement == Judgement::Allowed {
+            own.seen.verdict = verdict.map_or_else(|| "not known".to_owned(), |verdict| verdict.to_string());
+        }
+        let denies = case.how.decisions.iter().find(|decision| {
+            decision.verdict == DecisionVerdict::Deny && decision.when.is_empty() && decision.syscall == *name
+        });
+        match (&fact.judgement, denies) {
+            (Judgement::OnPurpose(Purpose::Denied { owner, reason }), _) => {
+                own.denied = Some(format!("{owner} denies it ({reason})"));
+            }
+            (judgement, Some(decision)) if *judgement != Judgement::Allowed => {
+                own.denied = Some(format!("{} denies it ({})", decision.owner, decision.reason));
+            }
+            _ => own.is_else = true,
+        }
+    }
 }
 
 /// One trace after the other, so that memory does not grow with their number.
@@ -107,37 +192,26 @@ fn judge(case: &Case, files: &[PathBuf]) -> anyhow::Result<Judged> {
         let trace = input::trace(file)?;
         let replay = synth::replay(&case.judge, &trace);
         judged.tally.add(&replay.tally);
+        judged.take_rows(&trace, file);
         for fact in &replay.facts {
+            if fact.section == Section::Workload {
+                judged.take_fact(case, fact);
+            }
             match &fact.judgement {
                 Judgement::Denied(verdict) => {
                     let name = &fact.row.name;
-                    let mut refused = Seen::new(fact, *verdict, file);
+                    let mut refused = Seen::new(fact, &verdict.to_string(), file);
                     if !allowed.contains(name.as_str()) {
-                        refused.call.clone_from(name);
+                        (refused.call, refused.when) = (name.clone(), None);
                     }
                     let key = (fact.section, fact.row.abi, refused.call.clone());
                     match judged.refused.get_mut(&key) {
                         None => drop(judged.refused.insert(key, refused)),
-                        Some(own) => {
-                            own.calls = own.calls.saturating_add(refused.calls);
-                            if refused.first < own.first {
-                                *own = Seen { calls: own.calls, ..refused };
-                            }
-                        }
+                        Some(own) => own.add(refused),
                     }
                 }
                 Judgement::Unknown(why) => {
                     judged.unknown.insert(fact.row.name.clone(), why.as_str().to_owned());
-                }
-                Judgement::Allowed if fact.section == Section::Workload => {
-                    let key = (fact.row.abi, fact.row.name.clone());
-                    judged.allowed.entry(key).or_insert_with(|| Seen {
-                        call: fact.row.name.clone(),
-                        calls: fact.row.calls,
-                        first: fact.row.first.clone(),
-                        phases: fact.row.phases.iter().map(|phase| phase.as_str()).collect(),
-                        ..Seen::new(fact, Verdict::Allow, file)
-                    });
                 }
                 Judgement::Allowed | Judgement::OnPurpose(_) | Judgement::NotNeeded(_) => {}
             }
@@ -155,7 +229,7 @@ pub(super) fn check(case: &Case, checks: &mut Checks) -> anyhow::Result<()> {
         let check = Check::new(REPLAY, Status::Failed, message);
         checks.add(check.with("call", refused.json()).remedy(case.synth_command()));
     }
-    unknown(REPLAY, &judged, checks);
+    unknown(case, REPLAY, &judged, &case.synth_command(), checks);
     // A name that is refused anyway is no loss.
     let allowed = case.profile.allowed();
     let names: Vec<&str> = case.judge.unknown_names().iter().map(String::as_str).collect();
@@ -185,40 +259,58 @@ fn in_words(tally: &Tally, traces: usize) -> String {
     text
 }
 
-fn unknown(name: &'static str, judged: &Judged, checks: &mut Checks) {
+/// Calls of which nobody can say whether the profile allows them; what is done once it is decided comes last.
+fn unknown(case: &Case, name: &'static str, judged: &Judged, then: &str, checks: &mut Checks) {
     for (call, why) in &judged.unknown {
         let message = format!(
             "whether `{call}` is allowed cannot be told: {why}; decide in `workload.toml` to `allow` or to `accept` that"
         );
-        checks.add(Check::new(name, Status::NoEvidence, message));
+        let accept = Proposal { verdict: DecisionVerdict::Accept, syscall: call.clone(), when: None };
+        let decide = case.decide_command(&[accept], &format!("not told by a trace, which is known: {why}"));
+        checks.add(Check::no_evidence(name, message, format!("{decide} && {then}")));
     }
 }
 
-/// Fresh traces: what is new in them, and what is not made any more.
+/// Fresh traces: what is new in them, whatever the profile says to it, and what is not made any more.
 pub(super) fn fresh(case: &Case, checks: &mut Checks) -> anyhow::Result<()> {
     let Some(trace) = &case.fresh else { return Ok(()) };
     let native = case.evidence.workload.native;
     let judged = judge(case, &case.fresh_files)?;
     let known = names(&case.merged);
-    let seen = names(trace);
+    let attempted: BTreeSet<(Abi, &str)> = attempted(&case.merged);
+    let ceiling = ceiling_judge(case)?;
+    let mut told: BTreeSet<(Abi, &str)> = BTreeSet::new();
     for refused in judged.refused.values() {
-        let is_known = known.contains(&(refused.abi, refused.name.as_str()));
-        let what = if is_known { "new way of calling" } else { "new syscall" };
-        let message = format!("{what} {}", refused.line(native));
-        let check = Check::new(FRESH, Status::Failed, message);
-        checks.add(check.with("call", refused.json()).remedy(adopt(case)));
-    }
-    unknown(FRESH, &judged, checks);
-    // What is allowed as another call's sibling, say, is new all the same: a rule that was not observed now is.
-    for ((abi, name), own) in &judged.allowed {
-        if !known.contains(&(*abi, name.as_str())) {
-            let message = format!("new syscall {}, but no trace of the folder shows it", own.line(native));
-            let check = Check::new(FRESH, Status::Failed, message);
-            checks.add(check.with("call", own.json()).remedy(adopt(case)));
+        let name = (refused.abi, refused.name.as_str());
+        if refused.section == Section::Workload {
+            told.insert(name);
         }
+        let what = if known.contains(&name) { "new way of calling" } else { "new syscall" };
+        let message = format!("{what} {}", refused.line(native));
+        checks.add(with_remedy(case, ceiling.as_ref(), trace, refused, message));
+    }
+    unknown(case, FRESH, &judged, &case.adopt_command(), checks);
+    // What is allowed as another call's sibling, or was never carried out, is new all the same.
+    for ((abi, name), own) in &judged.calls {
+        let key = (*abi, name.as_str());
+        let is_known = if own.carried_out { known.contains(&key) } else { attempted.contains(&key) };
+        if is_known || told.contains(&key) {
+            continue;
+        }
+        let line = format!("new syscall {}", own.seen.line(native));
+        checks.add(match &own.denied {
+            Some(denied) if !own.is_else => {
+                let message = format!("{line}, as decided: {denied}");
+                Check::new(FRESH, Status::Warning, message).with("call", own.seen.json())
+            }
+            _ => {
+                let message = format!("{line}, but no trace of the folder shows it");
+                with_remedy(case, ceiling.as_ref(), trace, &own.seen, message)
+            }
+        });
     }
     let vanished: Vec<String> = known
-        .difference(&seen)
+        .difference(&names(trace))
         .map(|(abi, name)| if *abi == native { (*name).to_owned() } else { format!("{name} ({abi})") })
         .collect();
     if !vanished.is_empty() {
@@ -232,6 +324,45 @@ pub(super) fn fresh(case: &Case, checks: &mut Checks) -> anyhow::Result<()> {
         checks.add(Check::new(FRESH, Status::Ok, in_words(&judged.tally, case.fresh_files.len())));
     }
     Ok(())
+}
+
+/// A failure of a fresh trace. What the ceiling refuses no new trace lets through: that takes a decision.
+fn with_remedy(case: &Case, ceiling: Option<&Judge>, fresh: &Trace, seen: &Seen, message: String) -> Check {
+    let adopt = case.adopt_command();
+    let name = &case.evidence.options.ceiling.name;
+    let mut ways: BTreeSet<Option<String>> = BTreeSet::new();
+    for fact in ceiling.iter().flat_map(|ceiling| synth::replay(ceiling, fresh).facts) {
+        let when = decode::written(fact.row.abi, &fact.row.name, &fact.registers.values);
+        let is_it = (fact.row.abi, &fact.row.name) == (seen.abi, &seen.name)
+            && (seen.when.is_none() || seen.when == when);
+        if is_it && matches!(fact.judgement, Judgement::Denied(_)) {
+            ways.insert(when);
+        }
+    }
+    let check = |message: String| Check::new(FRESH, Status::Failed, message).with("call", seen.json());
+    if ways.is_empty() {
+        return check(message).remedy(adopt);
+    }
+    if ways.contains(&None) {
+        ways = [None].into();
+    }
+    let command = |verdict, ways: BTreeSet<Option<String>>, reason: &str| {
+        let proposal = |when| Proposal { verdict, syscall: seen.name.clone(), when };
+        let proposals: Vec<Proposal> = ways.into_iter().map(proposal).collect();
+        format!("{} && {adopt}", case.decide_command(&proposals, reason))
+    };
+    let message = format!(
+        "{message}; it is above the ceiling ({name}), so that a `[[decision]]` in `workload.toml` must say whether it passes"
+    );
+    let allow = command(DecisionVerdict::Allow, ways, &format!("called in a fresh trace, above {name}"));
+    let accept =
+        command(DecisionVerdict::Accept, [None].into(), &format!("refused by {name}, which is known"));
+    check(message).remedy(allow).otherwise("to leave it refused", accept)
+}
+
+/// The workload's calls, also those that a filter kept from being carried out.
+fn attempted(trace: &Trace) -> BTreeSet<(Abi, &str)> {
+    trace.syscalls.iter().map(|row| (row.abi, row.name.as_str())).collect()
 }
 
 /// The workload's calls that were carried out.

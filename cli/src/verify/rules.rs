@@ -3,13 +3,15 @@
 
 use anyhow::Context;
 use synth::{
-    Action, CompileOptions, Condition, Entry, Judge, Judgement, Profile, Reason, display_conditions,
+    Action, CompileOptions, Condition, DecisionVerdict, Entry, Judge, Judgement, Profile, Reason,
+    display_conditions,
 };
 use trace::{Row, Trace};
 
 use super::{
     Case,
     check::{Check, Checks, Status},
+    remedy::proposals,
 };
 use crate::terminal::count;
 
@@ -45,7 +47,8 @@ pub(super) fn check(case: &Case, checks: &mut Checks) -> anyhow::Result<()> {
                 .filter(|(other, _)| *other != index)
                 .map(|(_, rule)| *rule)
                 .collect();
-            let problem = match standing(case, name, &rule.args, &others, &seen)? {
+            let standing = standing(case, name, &rule.args, &others, &seen)?;
+            let problem = match standing {
                 Standing::Needed => {
                     counts[0] += 1;
                     continue;
@@ -59,7 +62,13 @@ pub(super) fn check(case: &Case, checks: &mut Checks) -> anyhow::Result<()> {
             };
             let when = display_conditions(&rule.args);
             let message = format!("the rule for `{name}` ({when}) {problem}");
-            checks.add(Check::new(NAME, Status::Failed, message).remedy(case.synth_command()));
+            let check = Check::new(NAME, Status::Failed, message);
+            checks.add(match standing {
+                Standing::WithoutReason => {
+                    case.kept_or_undone(check, &proposals(DecisionVerdict::Allow, name, &[when]))
+                }
+                _ => check.remedy(case.synth_command()),
+            });
         }
     }
     if checks.is_good(NAME) {

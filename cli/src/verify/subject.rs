@@ -1,16 +1,15 @@
 //! Whether the evidence is about this: the image, the GPU's driver, the architecture. Old traces prove nothing about a
 //! new image.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ffi::OsStr, path::Path};
 
-use trace::{Abi, Digest, Startup, Target, Trace};
+use trace::{Abi, Digest, Startup, Target, TargetKind, Trace};
 
 use super::{
-    Case,
+    Asked, Case,
     check::{Check, Checks, Status},
-    quoted,
 };
-use crate::{folder, terminal::count};
+use crate::{image_name::is_same, terminal::count};
 
 /// What this check is called.
 pub(super) const NAME: &str = "evidence";
@@ -69,6 +68,7 @@ pub(super) fn check(case: &Case, checks: &mut Checks) {
     image(case, &own, &fresh, checks);
     driver(case, &own, &fresh, checks);
     architecture(case, &own, &fresh, checks);
+    program(case, &own, &fresh, checks);
     completeness(case, checks);
     if checks.is_good(NAME) {
         let about = format!(
@@ -108,9 +108,9 @@ impl Image<'_> {
 }
 
 fn image(case: &Case, own: &[Subject<'_>], fresh: &[Subject<'_>], checks: &mut Checks) {
+    let asked = case.image.as_ref().map(|asked| asked.digest);
     let named = case.workload.target.image.as_deref();
-    let pinned = named.and_then(|name| name.rsplit_once('@')?.1.parse().ok());
-    let image = match (case.image.or(pinned), named) {
+    let image = match (asked.or(case.pinned), named) {
         (Some(digest), _) => Image::Digest(digest),
         (None, Some(name)) => Image::Name(name),
         (None, None) => Image::Any,
@@ -121,7 +121,8 @@ fn image(case: &Case, own: &[Subject<'_>], fresh: &[Subject<'_>], checks: &mut C
             different(recorded, Subject::image_in_words),
             image.in_words()
         );
-        Check::new(NAME, Status::NoEvidence, message).remedy(case.record_command())
+        let record = |asked: &Asked| case.record_image_command(asked);
+        Check::no_evidence(NAME, message, case.image.as_ref().map_or_else(|| case.record_command(), record))
     };
     let others = own.iter().filter(|run| !image.is(run)).count();
     if !fresh.is_empty() {
@@ -132,7 +133,7 @@ fn image(case: &Case, own: &[Subject<'_>], fresh: &[Subject<'_>], checks: &mut C
                 "the folder's own traces are of {}, so this holds for the fresh traces alone: put them into the folder",
                 different(own, Subject::image_in_words)
             );
-            checks.add(Check::new(NAME, Status::Warning, message).remedy(adopt(case)));
+            checks.add(Check::new(NAME, Status::Warning, message).remedy(case.adopt_command()));
         }
     } else if others == own.len() {
         checks.add(none(own, "the traces"));
@@ -151,42 +152,97 @@ fn driver(case: &Case, own: &[Subject<'_>], fresh: &[Subject<'_>], checks: &mut 
     let uses = |runs: &[Subject<'_>]| runs.iter().find_map(|run| run.target.gpu);
     if let (Some(true), Some(false)) = (uses(own), uses(fresh)) {
         let message = "the fresh traces used no GPU, as the folder's do: they prove nothing about it";
-        checks.add(Check::new(NAME, Status::NoEvidence, message).remedy(case.record_command()));
+        checks.add(Check::no_evidence(NAME, message, case.record_command()));
     }
-    let Some(branch) = case.driver else { return };
-    let judged = if fresh.is_empty() { own } else { fresh };
-    if judged.iter().any(|run| run.branch() == Some(branch)) {
+    let branches = |runs: &[Subject<'_>]| runs.iter().filter_map(Subject::branch).collect::<BTreeSet<u32>>();
+    let (known, now) = (branches(own), branches(fresh));
+    if let Some(branch) = case.driver {
+        let judged = if fresh.is_empty() { own } else { fresh };
+        if !branches(judged).contains(&branch) {
+            let message = format!(
+                "nothing was recorded with branch {branch} of the GPU's driver, but with {}; on a machine with that driver",
+                different(judged, Subject::driver_in_words)
+            );
+            checks.add(Check::no_evidence(NAME, message, case.record_command()));
+            return;
+        }
+    }
+    // Where neither used a GPU its driver has no part in what was recorded.
+    if known.is_empty() || now.is_subset(&known) || (uses(own), uses(fresh)) == (Some(false), Some(false)) {
         return;
     }
-    let message = format!(
-        "nothing was recorded with branch {branch} of the GPU's driver, but with {}; on a machine with that driver",
-        different(judged, Subject::driver_in_words)
-    );
-    checks.add(Check::new(NAME, Status::NoEvidence, message).remedy(case.record_command()));
+    let folder = different(own, Subject::driver_in_words);
+    let check = if case.driver.is_some() {
+        let message = format!(
+            "the folder's own traces are with {folder}, so this holds for the fresh traces alone: put them into the folder"
+        );
+        Check::new(NAME, Status::Warning, message)
+    } else {
+        let message = format!(
+            "the fresh traces are with {}, and the folder's with {folder}: neither proves anything about the other's branch of the GPU's driver; put them into the folder, or say with `--driver` which one this is about",
+            different(fresh, Subject::driver_in_words)
+        );
+        Check::new(NAME, Status::NoEvidence, message)
+    };
+    checks.add(check.remedy(case.adopt_command()));
 }
 
 fn architecture(case: &Case, own: &[Subject<'_>], fresh: &[Subject<'_>], checks: &mut Checks) {
     let native = case.evidence.workload.native;
-    let wanted = case.arch.unwrap_or(native);
+    let other = fresh.iter().filter_map(|run| Abi::native_of(run.arch)).find(|abi| *abi != native);
+    let wanted = case.arch.or(other).unwrap_or(native);
     let all = || own.iter().chain(fresh);
     if wanted == native && all().all(|run| Abi::native_of(run.arch) == Some(wanted)) {
         return;
     }
     let recorded: BTreeSet<&str> = all().map(|run| run.arch).collect();
-    let message = format!(
-        "this is about {wanted}, and was recorded on {}; on a machine of that architecture, into a folder of its own",
-        recorded.into_iter().collect::<Vec<_>>().join(" and ")
-    );
-    let target = &case.workload.target;
-    let name = case.folder.with_file_name(format!(
-        "{}-{wanted}",
-        case.folder.file_name().map_or_else(|| "workload".into(), |name| name.to_string_lossy())
-    ));
-    let image = target.image.iter().map(|image| format!(" --image {}", quoted(image.as_ref())));
-    let command: Vec<String> = target.command.iter().map(|word| quoted(word.as_ref())).collect();
-    let command = if command.is_empty() { String::new() } else { format!(" -- {}", command.join(" ")) };
-    let remedy = format!("seccomp-learn learn -o {}{}{command}", quoted(&name), image.collect::<String>());
-    checks.add(Check::new(NAME, Status::NoEvidence, message).remedy(remedy));
+    let recorded = recorded.into_iter().collect::<Vec<_>>().join(" and ");
+    let about =
+        format!("this is about {wanted}, and was recorded on {recorded}; on a machine of that architecture");
+    let check = if wanted == native {
+        Check::no_evidence(NAME, about, case.record_command())
+    } else {
+        let message = format!("{about}, into a folder of its own");
+        Check::no_evidence(NAME, message, case.record_beside_command(wanted.as_str()))
+    };
+    checks.add(check);
+}
+
+/// Whether the fresh traces are of the command that the folder is about. Other arguments may be another port; another
+/// program proves nothing.
+fn program(case: &Case, own: &[Subject<'_>], fresh: &[Subject<'_>], checks: &mut Checks) {
+    let is_command = |run: &&Subject<'_>| run.target.kind == TargetKind::Command;
+    let known: BTreeSet<&[String]> =
+        own.iter().filter(is_command).map(|run| run.target.command.as_slice()).collect();
+    if known.is_empty() || case.workload.target.image.is_some() {
+        return;
+    }
+    fn name(command: &[String]) -> Option<&OsStr> {
+        Path::new(command.first()?).file_name()
+    }
+    let programs: BTreeSet<Option<&OsStr>> = known.iter().map(|command| name(command)).collect();
+    let in_words = |run: &Subject<'_>| match run.target.command.as_slice() {
+        [] => "something that ran already".to_owned(),
+        command => format!("`{}`", command.join(" ")),
+    };
+    let folder = different(own, in_words);
+    let others = |is_other: &dyn Fn(&[String]) -> bool| -> BTreeSet<String> {
+        fresh.iter().filter(|run| is_other(&run.target.command)).map(in_words).collect()
+    };
+    let listed = |set: BTreeSet<String>| set.into_iter().collect::<Vec<_>>().join(", ");
+    let of_others = others(&|command| !programs.contains(&name(command)));
+    let with_others = others(&|command| !known.contains(command));
+    if !of_others.is_empty() {
+        let message =
+            format!("the fresh traces are of {}; they prove nothing about {folder}", listed(of_others));
+        checks.add(Check::no_evidence(NAME, message, case.record_command()));
+    } else if !with_others.is_empty() {
+        let message = format!(
+            "the fresh traces are of {}, and the folder's of {folder}: whether that is the same workload is for you to say",
+            listed(with_others)
+        );
+        checks.add(Check::new(NAME, Status::Warning, message));
+    }
 }
 
 /// Whether the fresh traces miss something. Of the folder's own, synthesis says so.
@@ -202,72 +258,5 @@ fn completeness(case: &Case, checks: &mut Checks) {
         return;
     };
     let message = format!("a fresh trace {lacks}, so what is new may be missing from it; record it again");
-    checks.add(Check::new(NAME, Status::NoEvidence, message));
-}
-
-/// The command that makes the fresh traces part of the folder.
-pub(super) fn adopt(case: &Case) -> String {
-    let files: Vec<String> = case.fresh_files.iter().map(|path| quoted(path)).collect();
-    let next = folder::next_trace(&case.folder);
-    let copy = match files.as_slice() {
-        [file] => format!("cp {file} {}", quoted(&next)),
-        files => format!("seccomp-learn merge {} -o {}", files.join(" "), quoted(&next)),
-    };
-    format!("{copy} && {}", case.synth_command())
-}
-
-/// Whether two names are of one image: engines write out what a short one leaves out.
-fn is_same(asked: &str, recorded: &str) -> bool {
-    let (asked, recorded) = (with_tag(asked), with_tag(recorded));
-    let short = |name: &str| name.split_once('/').is_none_or(|(host, _)| !is_host(host));
-    let ends = |long: &str, name: &str| {
-        long.strip_suffix(name).is_some_and(|start| {
-            start.ends_with('/')
-                && start
-                    .split_once('/')
-                    .is_some_and(|(host, rest)| is_host(host) && (rest.is_empty() || rest == "library/"))
-        })
-    };
-    asked == recorded
-        || (short(&asked) && ends(&recorded, &asked))
-        || (short(&recorded) && ends(&asked, &recorded))
-}
-
-/// A name with its tag, `latest` where it has none.
-fn with_tag(name: &str) -> String {
-    let name = name.split_once('@').map_or(name, |(name, _)| name);
-    let last = name.rsplit_once('/').map_or(name, |(_, last)| last);
-    if last.contains(':') { name.to_owned() } else { format!("{name}:latest") }
-}
-
-/// Whether the first part of a name is a registry's: <https://github.com/distribution/reference> at v0.6.0, `normalize.go`.
-fn is_host(part: &str) -> bool {
-    part.contains(['.', ':']) || part == "localhost"
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_one_image_are_told_from_those_of_another() {
-        for (one, other) in [
-            ("nginx", "nginx:latest"),
-            ("nginx:1.27", "docker.io/library/nginx:1.27"),
-            ("org/app:2", "docker.io/org/app:2"),
-            ("app", "localhost/app:latest"),
-            ("host.example:5000/app:2", "host.example:5000/app:2"),
-        ] {
-            assert!(is_same(one, other) && is_same(other, one), "{one} {other}");
-        }
-        for (one, other) in [
-            ("nginx:1.27", "nginx:1.28"),
-            ("nginx", "docker.io/other/nginx"),
-            ("nginx:1.27", "host.example:5000/mynginx:1.27"),
-            ("host.example/app:2", "other.example/app:2"),
-            ("app", "app:2"),
-        ] {
-            assert!(!is_same(one, other) && !is_same(other, one), "{one} {other}");
-        }
-    }
+    checks.add(Check::no_evidence(NAME, message, case.record_command()));
 }

@@ -15,7 +15,7 @@ use crate::{
     exit,
     held_out::Ledger,
     record::TOOL,
-    terminal::{count, losses, print, say, thousands},
+    terminal::{count, losses, print, say, thousands, visible},
     trial::in_words,
 };
 
@@ -256,7 +256,7 @@ fn cells(sighting: &Sighting) -> [String; 6] {
             Stage::Setup | Stage::Start => "runtime",
         }
         .to_owned(),
-        format!("{} ({})", sighting.first.comm, sighting.first.pid),
+        visible(&format!("{} ({})", sighting.first.comm, sighting.first.pid)),
         time(sighting.first.after_ms),
     ]
 }
@@ -313,7 +313,7 @@ fn sentence(sighting: &Sighting) -> String {
     format!(
         "{}{answer}, first by {} ({}) after {}",
         call(sighting, Detail::Short),
-        sighting.first.comm,
+        visible(&sighting.first.comm),
         sighting.first.pid,
         time(sighting.first.after_ms)
     )

@@ -26,10 +26,11 @@ pub struct Estimate {
     pub incidences: u64,
     /// How many new ones the next run is expected to show (Good and Turing: Q1/m); none with fewer than two runs.
     pub next_run: Option<f64>,
-    /// The share of what happens in a run that has been seen before (Chao and Jost 2012), 0 to 1; none with fewer than
-    /// two runs.
+    /// The share of what happens in a run that has been seen before (Chao and Jost 2012), 0 to 1, and 1 only where each
+    /// was seen in more than one run; none with fewer than two runs.
     pub coverage: Option<f64>,
-    /// How many there are at least, seen or not (Chao2); none with fewer than two runs.
+    /// How many there are at least, seen or not (Chao2); none with fewer than two runs, and where one was seen in one
+    /// run and none in two, from which nothing can be told.
     pub richness: Option<Richness>,
     /// How many different ones so many runs are expected to show, up to those that were recorded.
     pub curve: Vec<CurvePoint>,
@@ -79,8 +80,18 @@ impl Estimate {
             incidences: frequencies.iter().map(|(count, things)| count.saturating_mul(*things)).sum(),
             next_run: known.then(|| rounded(counts.once / counts.runs)),
             coverage: known.then(|| rounded(counts.coverage())),
-            richness: known.then(|| counts.richness()),
+            richness: if known { counts.richness() } else { None },
             curve: curve(runs, &frequencies),
+        }
+    }
+
+    /// On what that rests, where it says something about other runs; in full among the assumptions.
+    #[must_use]
+    pub const fn provided(&self) -> &'static str {
+        if self.next_run.is_some() {
+            ", provided that runs are alike and independent of each other"
+        } else {
+            ""
         }
     }
 
@@ -88,22 +99,25 @@ impl Estimate {
     #[must_use]
     pub fn sentence(&self, what: &str) -> String {
         let seen = format!("{} {what} seen", self.observed);
-        let (Some(next), Some(coverage), Some(richness)) = (self.next_run, self.coverage, self.richness)
-        else {
+        let (Some(next), Some(coverage)) = (self.next_run, self.coverage) else {
             return format!("{seen} in one run, which says nothing about the next");
         };
         let once = match self.once {
             0 => "each in more than one run".to_owned(),
             once => format!("{once} of them in one run only"),
         };
-        let all = if self.once == 0 {
-            let runs = self.curve.last().map_or(0, |point| point.runs);
-            format!("no more in all, as far as {runs} runs can tell")
-        } else {
-            format!(
-                "at least {:.0} in all (95 %: {:.0} to {:.0})",
-                richness.estimate, richness.low, richness.high
-            )
+        let all = match self.richness {
+            None => {
+                "how many there are in all cannot be told, with one of them seen in one run and none in two"
+                    .to_owned()
+            }
+            Some(_) if self.once == 0 => {
+                let runs = self.curve.last().map_or(0, |point| point.runs);
+                format!("no more in all, as far as {runs} runs can tell")
+            }
+            Some(Richness { estimate, low, high }) => {
+                format!("at least {estimate:.0} in all (95 %: {low:.0} to {high:.0})")
+            }
         };
         format!(
             "{seen}, {once}; {next:.2} new ones expected in the next run; estimated sample coverage {:.2} %; {all}",
@@ -128,17 +142,27 @@ impl Counts {
         (self.runs - 1.0) / self.runs
     }
 
-    /// 1 − Q1/U · (m−1)Q1 / ((m−1)Q1 + 2Q2), and with Q1 − 1 for Q1 and 1 for Q2 in the fraction where Q2 is 0.
+    /// 1 − Q1/U · (m−1)Q1 / ((m−1)Q1 + 2Q2), and with Q1 − 1 for Q1 and 1 for Q2 in the fraction where Q2 is 0. Where Q1
+    /// is 1 that fraction would be 0, and all be covered although something was just seen for the first time: then it is
+    /// Good's 1 − Q1/U.
     fn coverage(&self) -> f64 {
-        if self.once == 0.0 {
-            return 1.0;
-        }
-        let (once, twice) = if self.twice > 0.0 { (self.once, self.twice) } else { (self.once - 1.0, 1.0) };
-        let weight = (self.runs - 1.0) * once;
-        1.0 - self.once / self.incidences * weight / (weight + 2.0 * twice)
+        /// The greatest share that is not all of it, to six places.
+        const NOT_ALL: f64 = 0.999_999;
+        let single = self.once / self.incidences;
+        let share = match (self.once, self.twice) {
+            (0.0, _) => return 1.0,
+            (1.0, 0.0) => single,
+            (once, twice) => {
+                let (once, twice) = if twice > 0.0 { (once, twice) } else { (once - 1.0, 1.0) };
+                let weight = (self.runs - 1.0) * once;
+                single * weight / (weight + 2.0 * twice)
+            }
+        };
+        (1.0 - share).min(NOT_ALL)
     }
 
-    fn richness(&self) -> Richness {
+    /// None where the estimate of how many are unseen is 0 although one was just seen for the first time.
+    fn richness(&self) -> Option<Richness> {
         let Self { once, twice, .. } = *self;
         let shrink = self.shrink();
         let unseen = if twice > 0.0 {
@@ -148,7 +172,9 @@ impl Counts {
         };
         let estimate = self.observed + unseen;
         if unseen <= 0.0 {
-            return Richness { estimate: rounded(estimate), low: rounded(estimate), high: rounded(estimate) };
+            let all =
+                Richness { estimate: rounded(estimate), low: rounded(estimate), high: rounded(estimate) };
+            return (once == 0.0).then_some(all);
         }
         let variance = if twice > 0.0 {
             let ratio = once / twice;
@@ -160,11 +186,11 @@ impl Counts {
                 - square * once.powi(4) / (4.0 * estimate)
         };
         let spread = (NORMAL_95 * (1.0 + variance / (unseen * unseen)).ln().sqrt()).exp();
-        Richness {
+        Some(Richness {
             estimate: rounded(estimate),
             low: rounded(self.observed + unseen / spread),
             high: rounded(self.observed + unseen * spread),
-        }
+        })
     }
 }
 
@@ -307,6 +333,26 @@ mod tests {
         let none = Estimate::of(3, &[]);
         assert_eq!((none.observed, none.coverage), (0, None));
         assert_eq!(Estimate::of(0, &[]).curve, []);
+    }
+
+    /// One that was seen in one run, and none in two: the formulae would say that all was seen.
+    #[test]
+    fn a_single_new_one_is_never_all_there_is() {
+        let one = estimate(4, &[(1, 1), (4, 72)]);
+        assert_eq!((one.observed, one.once, one.twice, one.richness), (73, 1, 0, None));
+        near(one.coverage.unwrap(), 1.0 - 1.0 / 289.0, 6);
+        let sentence = one.sentence("syscalls");
+        assert!(sentence.contains("cannot be told") && !sentence.contains("95 %:"), "{sentence}");
+        // However many are known well.
+        for frequencies in [[(1, 1), (2, 100_000), (9, 900_000)], [(1, 1), (8, 1), (9, 9_000_000)]] {
+            let many = estimate(10, &frequencies);
+            assert!(many.coverage.unwrap() < 1.0, "{many:?}");
+        }
+        // With two such, or with one that was seen twice, there is an interval.
+        for frequencies in [[(1, 2), (4, 72)], [(1, 1), (2, 1)]] {
+            let own = estimate(4, &frequencies).richness.unwrap();
+            assert!(own.low < own.estimate && own.estimate < own.high, "{own:?}");
+        }
     }
 
     #[test]

@@ -29,8 +29,8 @@ pub struct Completeness {
     pub arguments: Estimate,
     /// The syscalls with values that were seen in one run only, ordered; none where there is one run only.
     pub arguments_once: Vec<Singleton>,
-    /// The syscalls whose arguments are not told apart here, since there were too many values, or it is not known in
-    /// how many runs each was seen.
+    /// The syscalls whose arguments are not told apart here, or not all, since there were too many values, or it is not
+    /// known in how many runs each was seen.
     pub coarse: BTreeSet<String>,
     /// What all this assumes, a sentence each.
     pub assumptions: Vec<String>,
@@ -72,7 +72,15 @@ struct Atom {
 pub fn completeness(trace: &Trace) -> Completeness {
     let rows = || trace.syscalls.iter().filter(|row| row.calls > 0);
     let syscalls: Vec<Atom> = rows().map(whole).collect();
-    let arguments: Vec<Atom> = rows().flat_map(ways).collect();
+    let mut coarse: BTreeSet<String> = BTreeSet::new();
+    let mut arguments: Vec<Atom> = Vec::new();
+    for row in rows() {
+        let (ways, is_all) = ways(row);
+        arguments.extend(ways);
+        if !is_all {
+            coarse.insert(row.name.clone());
+        }
+    }
     let estimate = |atoms: &[Atom]| {
         let runs: Vec<u64> = atoms.iter().map(|atom| atom.runs).collect();
         Estimate::of(trace.runs, &runs)
@@ -83,7 +91,6 @@ pub fn completeness(trace: &Trace) -> Completeness {
         once.sort();
         once
     };
-    let coarse: BTreeSet<String> = rows().filter(|row| is_coarse(row)).map(|row| row.name.clone()).collect();
     Completeness {
         runs: trace.runs,
         syscalls: estimate(&syscalls),
@@ -137,24 +144,25 @@ fn is_coarse(row: &Row) -> bool {
     row.arguments.as_ref().is_some_and(|arguments| arguments.wide || arguments.narrowed)
 }
 
-/// A row by the values of its arguments, whatever the descriptor was: rules go by values.
-fn ways(row: &Row) -> Vec<Atom> {
+/// A row by the values of its arguments, whatever the descriptor was: rules go by values. And whether that is all of it.
+fn ways(row: &Row) -> (Vec<Atom>, bool) {
     let Some(arguments) = row.arguments.as_ref().filter(|arguments| {
         !arguments.kept.is_empty() && arguments.values.iter().any(|values| values.calls > 0)
     }) else {
-        return vec![whole(row)];
+        return (vec![whole(row)], !is_coarse(row));
     };
     if is_coarse(row) {
-        return vec![whole(row)];
+        return (vec![whole(row)], false);
     }
-    let mut ways: BTreeMap<&[u64], Atom> = BTreeMap::new();
+    let mut ways: BTreeMap<&[u64], Way> = BTreeMap::new();
     for values in arguments.values.iter().filter(|values| values.calls > 0) {
         let atom = way(row, arguments, values);
-        let Some(own) = ways.get_mut(values.arguments.as_slice()) else {
-            ways.insert(&values.arguments, atom);
+        let Some(Way { atom: own, most }) = ways.get_mut(values.arguments.as_slice()) else {
+            let most = atom.runs;
+            ways.insert(&values.arguments, Way { atom, most });
             continue;
         };
-        // With several descriptors: it was seen in at least as many runs as with the most frequent of them.
+        *most = most.saturating_add(atom.runs);
         own.runs = own.runs.max(atom.runs);
         own.singleton.calls = own.singleton.calls.saturating_add(atom.singleton.calls);
         own.singleton.phases.extend(&atom.singleton.phases);
@@ -163,7 +171,18 @@ fn ways(row: &Row) -> Vec<Atom> {
             own.singleton.call = atom.singleton.call;
         }
     }
-    ways.into_values().collect()
+    let all = ways.len();
+    let is_told = |way: &Way| way.atom.runs == way.most.min(row.runs);
+    let told: Vec<Atom> = ways.into_values().filter(is_told).map(|way| way.atom).collect();
+    let is_all = told.len() == all;
+    (if told.is_empty() { vec![whole(row)] } else { told }, is_all)
+}
+
+/// Values with several descriptors: they were seen in as many runs as with the most frequent of these, or in more.
+struct Way {
+    atom: Atom,
+    /// In so many at most, the runs of each added up.
+    most: u64,
 }
 
 fn way(row: &Row, arguments: &Arguments, values: &Values) -> Atom {
@@ -203,7 +222,7 @@ fn assumptions(trace: &Trace, coarse: &BTreeSet<String>) -> Vec<String> {
     if !coarse.is_empty() {
         let names: Vec<&str> = coarse.iter().map(String::as_str).collect();
         list.push(format!(
-            "Of {} the arguments are not told apart: there were too many values, or it is not known in which runs each was seen.",
+            "Of {} the arguments are not told apart, or not all: there were too many values, or it is not known in which runs each was seen.",
             names.join(", ")
         ));
     }

@@ -54,6 +54,18 @@ pub(crate) fn is_address(abi: Abi, name: &str, index: u32) -> bool {
     matches!(kind, Some(Type::Ptr | Type::Addr))
 }
 
+/// How the kernel reads an argument; none for one that the table does not have.
+pub(super) fn kind(name: &str, index: u32) -> Option<Type> {
+    PROTOTYPES.get(name)?.get(usize::try_from(index).ok()?).copied()
+}
+
+impl Type {
+    /// Whether the kernel reads the lower half of the register alone.
+    pub(super) const fn is_narrow(self) -> bool {
+        matches!(self, Self::Fd | Self::Dir | Self::Mode | Self::Id | Self::Int | Self::Uint)
+    }
+}
+
 fn read(text: &str) -> Option<BTreeMap<&str, Vec<Type>>> {
     let mut prototypes = BTreeMap::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {

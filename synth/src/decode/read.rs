@@ -2,12 +2,12 @@
 
 use trace::Abi;
 
-use super::request_value;
+use super::{prototype, prototype::Type, request_value};
 use crate::{
     arguments::{self, Argument, ArgumentKind, ArgumentUse},
     condition::{ConditionError, display_conditions, parse_conditions},
     nvidia,
-    profile::{Condition, Operator},
+    profile::{ARGUMENTS, Condition, Operator},
 };
 
 /// What is wrong with a condition that a person wrote.
@@ -162,24 +162,44 @@ fn named(syscall: &str, part: &str, args: &[u64; 6]) -> Result<Condition, Writte
         return Err(form(syscall, part));
     }
     let argument = argument(syscall, name)?;
-    let value = value(argument, args, right)?;
+    let value = argument.value(args, right)?;
     let index = argument.index;
     Ok(match (op, mask) {
         (Operator::Eq, Some(mask)) => {
-            let mask = self::value(argument, args, mask)?;
+            let mask = argument.value(args, mask)?;
             Condition { index, value: mask, value_two: value, op: Operator::MaskedEq }
         }
+        (Operator::Eq, None) if argument.is_narrow() => {
+            let low = u64::from(u32::MAX);
+            Condition { index, value: low, value_two: value & low, op: Operator::MaskedEq }
+        }
         (Operator::Ne, None) => Condition { index, value, value_two: 0, op },
-        (Operator::Eq, None) => low_half(syscall, Condition { index, value, value_two: 0, op }),
+        (Operator::Eq, None) => Condition { index, value, value_two: 0, op },
         _ => return Err(form(syscall, part)),
     })
 }
 
-fn argument(syscall: &str, name: &str) -> Result<&'static Argument, WrittenError> {
-    if let Some(argument) = rule_arguments(syscall).find(|argument| argument.name == name) {
-        return Ok(argument);
+/// An argument that a person named, by its name or as `arg0`.
+struct Named<'a> {
+    name: &'a str,
+    index: u32,
+    /// How the kernel reads it.
+    kind: Option<Type>,
+    /// What is known of its values.
+    known: Option<&'static Argument>,
+}
+
+fn argument<'a>(syscall: &str, name: &'a str) -> Result<Named<'a>, WrittenError> {
+    let place = || name.strip_prefix("arg")?.parse().ok().filter(|index: &u32| *index < ARGUMENTS);
+    let of = |index, known| Named { name, index, kind: prototype::kind(syscall, index), known };
+    let known = || arguments::arguments_of(syscall).filter(|argument| argument.name == name);
+    if let Some(argument) = known().find(|argument| argument.offset.is_none()) {
+        return Ok(of(argument.index, Some(argument)));
     }
-    if arguments::arguments_of(syscall).any(|argument| argument.name == name) {
+    if let Some(index) = place() {
+        return Ok(of(index, rule_arguments(syscall).find(|argument| argument.index == index)));
+    }
+    if known().next().is_some() {
         return Err(WrittenError::Memory { syscall: syscall.to_owned(), name: name.to_owned() });
     }
     let names: Vec<String> = rule_arguments(syscall).map(|argument| format!("`{}`", argument.name)).collect();
@@ -191,26 +211,53 @@ fn argument(syscall: &str, name: &str) -> Result<&'static Argument, WrittenError
     Err(WrittenError::Argument { syscall: syscall.to_owned(), name: name.to_owned(), known })
 }
 
-/// A number, or names joined by `|`.
-fn value(argument: &Argument, args: &[u64; 6], text: &str) -> Result<u64, WrittenError> {
-    let mut value = 0;
-    for word in text.trim().trim_start_matches('(').trim_end_matches(')').split('|').map(str::trim) {
-        let number = match word.strip_prefix("0x") {
+impl Named<'_> {
+    /// Whether the kernel reads the lower half of the register alone.
+    fn is_narrow(&self) -> bool {
+        self.known.is_some_and(|known| known.width == 32) || self.kind.is_some_and(Type::is_narrow)
+    }
+
+    /// A number, or names joined by `|`.
+    fn value(&self, args: &[u64; 6], text: &str) -> Result<u64, WrittenError> {
+        let mut value = 0;
+        for word in text.trim().trim_start_matches('(').trim_end_matches(')').split('|').map(str::trim) {
+            let known = self.number(word).or_else(|| self.of_name(args, word));
+            value |= known.ok_or_else(|| WrittenError::Value {
+                word: word.to_owned(),
+                argument: self.known.map_or(self.name, |known| &known.name).to_owned(),
+            })?;
+        }
+        Ok(value)
+    }
+
+    /// A number as it stands in the register; of 32 bits a negative one, too.
+    fn number(&self, word: &str) -> Option<u64> {
+        if let Some(digits) = word.strip_prefix('-') {
+            let negative: i64 = word.parse().ok().filter(|_| !digits.starts_with('+'))?;
+            return if self.is_narrow() {
+                i32::try_from(negative).ok().map(|own| u64::from(own.cast_unsigned()))
+            } else {
+                Some(negative.cast_unsigned())
+            };
+        }
+        match word.strip_prefix("0x") {
             Some(digits) => u64::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+')),
             None => word.parse().ok().filter(|_| !word.starts_with('+')),
-        };
+        }
+    }
+
+    fn of_name(&self, args: &[u64; 6], word: &str) -> Option<u64> {
+        if self.kind == Some(Type::Dir) && word == "AT_FDCWD" {
+            return self.number("-100");
+        }
         // Names differ between ABIs for a few flags of `open` only, which no rule tests.
-        let known = || match argument.kind {
+        match self.known?.kind {
             ArgumentKind::Request => request(word),
-            _ => argument.set(Abi::X86_64, args).and_then(|set| {
+            _ => self.known?.set(Abi::X86_64, args).and_then(|set| {
                 set.value(word).or_else(|| (word != "0" && set.show(0) == word).then_some(0))
             }),
-        };
-        value |= number
-            .or_else(known)
-            .ok_or_else(|| WrittenError::Value { word: word.to_owned(), argument: argument.name.clone() })?;
+        }
     }
-    Ok(value)
 }
 
 /// The one number of a request; one of NVIDIA's may have several.
@@ -278,6 +325,10 @@ mod tests {
             ("socket", "domain != AF_UNIX", "arg0 != 0x1"),
             ("read", "arg2 == 5", "arg2 == 0x5"),
             ("read", "arg2 < 5", "arg2 < 0x5"),
+            ("openat", "arg0 == AT_FDCWD", "arg0 & 0xffffffff == 0xffffff9c"),
+            ("kill", "arg0 == -1", "arg0 & 0xffffffff == 0xffffffff"),
+            ("lseek", "arg1 == -1", "arg1 == 0xffffffffffffffff"),
+            ("ioctl", "fd == 1", "arg0 & 0xffffffff == 0x1"),
         ] {
             let read = read_conditions(syscall, written).unwrap();
             assert_eq!(display_conditions(&read), expected, "{syscall} {written}");
@@ -305,6 +356,9 @@ mod tests {
             ("ioctl", "request < TIOCSTI", "is no condition"),
             ("clone3", "flags & CLONE_NEWUSER == 0", "`flags` of `clone3` is in memory"),
             ("read", "fd == 1", "no argument `fd` that a rule can test; write `arg0` to `arg5`"),
+            ("openat", "arg0 == AT_FDWC", "`AT_FDWC` is no value of `arg0`; write a number"),
+            ("kill", "arg0 == -3000000000", "`-3000000000` is no value of `arg0`"),
+            ("read", "arg6 == AF_INET", "no argument `arg6`"),
             ("socket", "domain == AF_INET, arg0 == 1", "two conditions are about `domain`"),
         ] {
             let error = read_conditions(syscall, written).unwrap_err().to_string();

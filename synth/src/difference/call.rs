@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use trace::Abi;
 
 use super::{
-    CallDifference, Change, Difference, Part, Place, Undecided,
-    explore::{Numbers, Region, Stop, Words, explore, regions},
-    words::{ALWAYS, Clause, cases, clauses, example, needs_upper_half, side},
+    CallDifference, Change, Difference, Part, Place, Side, Undecided,
+    budget::{Budget, TooHard},
+    explore::{Numbers, Region, Stop, Words, explore, is_same, regions},
+    words::{ALWAYS, Clause, SOMETIMES, cases, clauses, example, needs_upper_half, points, side},
 };
 use crate::{compile::Program, decode, profile::Profile, simulate::Verdict};
 
@@ -23,27 +24,36 @@ pub(super) struct Sides<'a> {
 /// Numbers that are answered alike by both filters, and how.
 struct Range {
     numbers: Numbers,
-    answers: Result<BTreeSet<(Verdict, Verdict)>, &'static str>,
+    /// The pairs of answers that were found.
+    answers: BTreeSet<(Verdict, Verdict)>,
+    /// Why these may not be all.
+    open: Option<&'static str>,
 }
 
 impl Range {
     fn is_equal(&self) -> bool {
-        self.answers.as_ref().is_ok_and(|answers| answers.iter().all(|(old, new)| old == new))
+        self.open.is_none() && self.answers.iter().all(|(old, new)| old == new)
     }
 }
 
 /// Everything that the filters answer differently on a machine with this ABI.
 pub(super) fn compare(sides: &Sides<'_>, native: Abi) -> Difference {
     let mut difference = Difference::default();
+    if sides.old.1.instructions == sides.new.1.instructions {
+        return difference;
+    }
+    let budget = Budget::default();
     for abi in architectures(native) {
-        for range in differing(sides, *abi) {
-            let Some(place) = place(range.numbers) else { continue };
+        for Range { numbers, open, .. } in differing(sides, *abi, &budget) {
+            let Some(place) = place(numbers) else { continue };
             let name = name(place);
-            match range.answers.and_then(|answers| describe(sides, range.numbers, place, &name, &answers)) {
-                Ok(call) => difference.calls.push(call),
-                Err(why) => {
-                    difference.undecided.push(Undecided { name, place, why: why.to_owned() });
-                }
+            // What is true of one number need not be so of those that it could not be told apart from.
+            let is_described = open.is_none() || numbers.first == numbers.last;
+            let (call, why) =
+                if is_described { describe(sides, numbers, place, &name, &budget) } else { (None, None) };
+            difference.calls.extend(call);
+            if let Some(why) = open.or(why) {
+                difference.undecided.push(Undecided { name, place, why: why.to_owned() });
             }
         }
     }
@@ -61,28 +71,30 @@ const fn architectures(native: Abi) -> &'static [Abi] {
 }
 
 /// The numbers of an architecture that are not answered alike, or of which that is not known, in order.
-fn differing(sides: &Sides<'_>, abi: Abi) -> Vec<Range> {
+fn differing(sides: &Sides<'_>, abi: Abi, budget: &Budget) -> Vec<Range> {
     let mut left = start(abi);
     left.reverse();
     let mut found: Vec<Range> = Vec::new();
     let mut count = 0;
     while let Some(numbers) = left.pop() {
         count += 1;
-        let answers = if count > RANGES {
-            Err("the filters tell too many numbers apart")
+        if is_same(sides.old.1, sides.new.1, numbers) {
+            continue;
+        }
+        let mut range = Range { numbers, answers: BTreeSet::new(), open: None };
+        if count > RANGES {
+            range.open = Some("the filters tell too many numbers apart");
         } else {
-            match answers(sides, numbers) {
+            match answers(sides, numbers, budget, &mut range.answers) {
                 Err(Stop::Split(at)) if numbers.first < at && at <= numbers.last => {
                     left.push(Numbers { first: at, ..numbers });
                     left.push(Numbers { last: at - 1, ..numbers });
                     continue;
                 }
-                Err(Stop::Split(_)) => Err("the filters compare the number in a way that no runtime writes"),
-                Err(Stop::Undecided(why)) => Err(why),
-                Ok(answers) => Ok(answers),
+                Err(stop) => range.open = Some(why(stop)),
+                Ok(()) => {}
             }
-        };
-        let range = Range { numbers, answers };
+        }
         if range.is_equal() {
             continue;
         }
@@ -90,8 +102,9 @@ fn differing(sides: &Sides<'_>, abi: Abi) -> Vec<Range> {
         match found.last_mut() {
             Some(last)
                 if last.numbers.last.checked_add(1) == Some(numbers.first)
-                    && last.answers == range.answers
-                    && range.answers.as_ref().is_ok_and(|answers| answers.len() == 1)
+                    && (&last.answers, last.open) == (&range.answers, range.open)
+                    && range.open.is_none()
+                    && range.answers.len() == 1
                     && [last.numbers, numbers].into_iter().all(is_unnamed)
                     && place(Numbers { last: numbers.last, ..last.numbers }).is_some() =>
             {
@@ -118,16 +131,28 @@ fn start(abi: Abi) -> Vec<Numbers> {
     firsts.iter().zip(ends).map(|(&first, last)| Numbers { arch, first, last }).collect()
 }
 
-/// The pairs of answers that calls with these numbers get.
-fn answers(sides: &Sides<'_>, numbers: Numbers) -> Result<BTreeSet<(Verdict, Verdict)>, Stop> {
-    let mut answers = BTreeSet::new();
-    explore(&[sides.old.1, sides.new.1], numbers, Words::default(), |verdicts, _| {
+/// The pairs of answers that calls with these numbers get, as far as they are found.
+fn answers(
+    sides: &Sides<'_>,
+    numbers: Numbers,
+    budget: &Budget,
+    answers: &mut BTreeSet<(Verdict, Verdict)>,
+) -> Result<(), Stop> {
+    let filters = [sides.old.1, sides.new.1];
+    explore(&filters, numbers, Words::default(), &mut budget.question(), |verdicts, _| {
         if let [old, new] = verdicts {
             answers.insert((*old, *new));
         }
-        Ok(())
-    })?;
-    Ok(answers)
+        true
+    })
+}
+
+/// In words.
+const fn why(stop: Stop) -> &'static str {
+    match stop {
+        Stop::Undecided(why) => why,
+        Stop::Split(_) => "the filters compare the number in a way that no runtime writes",
+    }
 }
 
 /// These numbers in their ABI; none if there are two ABIs among them.
@@ -152,23 +177,27 @@ fn name(place: Place) -> String {
     }
 }
 
-/// The difference of one call, in words.
+/// The difference of one call, in words, where one was found; and why there may be more of it.
 fn describe(
     sides: &Sides<'_>,
     numbers: Numbers,
     place: Place,
     name: &str,
-    answers: &BTreeSet<(Verdict, Verdict)>,
-) -> Result<CallDifference, &'static str> {
-    let why = |stop| match stop {
-        Stop::Undecided(why) => why,
-        Stop::Split(_) => "the filters compare the number in a way that no runtime writes",
-    };
+    budget: &Budget,
+) -> (Option<CallDifference>, Option<&'static str>) {
     let abi = place.abi;
-    let of = |(profile, program): (&Profile, &Program)| clauses(profile, program, numbers, name);
-    let (old, new) = (of(sides.old), of(sides.new));
-    let all = regions(&[sides.old.1, sides.new.1], numbers, Words::default()).map_err(why)?;
-    let part = |keep: &dyn Fn(Verdict, Verdict) -> bool, clauses: [&[&Clause]; 2]| {
+    // All of them are answered alike.
+    let one = Numbers { last: numbers.first, ..numbers };
+    let filters = [sides.old.1, sides.new.1];
+    let (mut all, stop) = regions(&filters, one, &mut budget.question());
+    let open = stop.map(why);
+    let [old, new] = [sides.old, sides.new].map(|side| clauses(side, one, name, &mut budget.question()));
+    if open.is_some() {
+        let clauses: Vec<&Clause> = old.iter().chain(&new).collect();
+        all.extend(points(filters, one, &clauses, &mut budget.question()));
+    }
+    let mut question = budget.question();
+    let mut part = |keep: &dyn Fn(Verdict, Verdict) -> bool, clauses: [&[&Clause]; 2]| {
         let kept =
             |region: &&Region| matches!(region.verdicts[..], [old, new] if old != new && keep(old, new));
         let regions: Vec<&Region> = all.iter().filter(kept).collect();
@@ -179,11 +208,14 @@ fn describe(
         let context = decode::Context { detail, ..decode::Context::default() };
         let unnamed = is_unnamed(numbers);
         let call = if unnamed { name.to_owned() } else { decode::call(abi, name, &example, &context) };
-        let when = if regions.len() == all.len() {
-            vec![ALWAYS.to_owned()]
+        let when = if open.is_some() {
+            Err(TooHard)
+        } else if regions.len() == all.len() {
+            Ok(vec![ALWAYS.to_owned()])
         } else {
-            cases(abi, name, &regions, clauses, true)
+            cases(abi, name, &regions, clauses, true, &mut question)
         };
+        let when = when.unwrap_or_else(|TooHard| vec![SOMETIMES.to_owned()]);
         Some(Part { when, example, call, old, new })
     };
     // What was refused by a rule and no longer is says more than what lets it through.
@@ -197,25 +229,28 @@ fn describe(
     let gained = part(&|old, new| !old.executes() && new.executes(), [&gained.1, &gained.0]);
     let lost = part(&|old, new| old.executes() && !new.executes(), [&lost.1, &lost.0]);
     let answered = part(&|old, new| old.executes() == new.executes(), [&both, &[]]);
-    let ever = |side: fn(&(Verdict, Verdict)) -> Verdict| answers.iter().any(|pair| side(pair).executes());
+    if gained.is_none() && lost.is_none() && answered.is_none() {
+        return (None, open);
+    }
+    let [old, new] = [(0, &old), (1, &new)].map(|(which, clauses)| {
+        let mut side = side(abi, name, which, &all, clauses, &mut question);
+        if open.is_some() && !side.when.is_empty() {
+            side.when = vec![SOMETIMES.to_owned()];
+        }
+        side
+    });
+    // Of what was not followed it is not known that it is never carried out.
+    let ever = |side: &Side| open.is_some() || side.executes();
     let change = match (gained.is_some(), lost.is_some()) {
         (true, true) => Change::Moved,
-        (true, false) if ever(|(old, _)| *old) => Change::Wider,
+        (true, false) if ever(&old) => Change::Wider,
         (true, false) => Change::NewlyAllowed,
-        (false, true) if ever(|(_, new)| *new) => Change::Narrower,
+        (false, true) if ever(&new) => Change::Narrower,
         (false, true) => Change::NoLongerAllowed,
         (false, false) => Change::Answer,
     };
-    Ok(CallDifference {
-        name: name.to_owned(),
-        places: vec![place],
-        change,
-        old: side(abi, name, 0, &all, &old),
-        new: side(abi, name, 1, &all, &new),
-        gained,
-        lost,
-        answered,
-    })
+    let (name, places) = (name.to_owned(), vec![place]);
+    (Some(CallDifference { name, places, change, old, new, gained, lost, answered }), open)
 }
 
 /// Those of which all but the place is the same become one; ordered by name and place.
@@ -276,7 +311,9 @@ mod tests {
         // The instruction pointer; an addition; a shift of the number.
         for strange in [(LOAD, 0, 0, 8), (0x04, 0, 0, 1), (0x64, 0, 0, 1)] {
             let own = [(LOAD, 0, 0, 0), strange, (JUMP_EQUAL, 0, 1, 7), ALLOW, REFUSE];
-            let found = compared(&own, &own);
+            assert!(compared(&own, &own).is_empty());
+            let longer = [own.as_slice(), &[REFUSE]].concat();
+            let found = compared(&own, &longer);
             assert!(found.calls.is_empty());
             assert!(
                 !found.is_empty() && found.undecided.iter().any(|call| call.name == "read"),
@@ -312,7 +349,8 @@ mod tests {
                 ALLOW,
             ]
         };
-        assert!(compared(&own(1), &own(1)).is_empty());
+        let longer = |bits| [own(bits).as_slice(), &[REFUSE]].concat();
+        assert!(compared(&own(1), &longer(1)).is_empty());
         let found = compared(&own(1), &own(3));
         let names: Vec<&str> = found.calls.iter().map(|call| call.name.as_str()).collect();
         // The numbers 0 to 3 of x86-64 and of i386; both have a read among them.

@@ -1,13 +1,28 @@
 //! Runs filters over symbols: every way through them that some call takes, with what is known of its arguments.
 
-use super::word::{Test, TooHard, Word};
+use std::collections::BTreeSet;
+
+use super::{
+    budget::{Question, TooHard},
+    word::{Test, Word},
+};
 use crate::{
     compile::{Instruction, Program},
-    simulate::Verdict,
+    simulate::{Verdict, op},
 };
 
 /// The lower and the upper halves of the six arguments: word `2 i` is the lower half of argument `i`.
 pub(crate) type Words = [Word; 12];
+
+/// The arguments with the smallest words.
+pub(crate) fn smallest(words: &Words) -> [u64; 6] {
+    let (pairs, _) = words.as_chunks::<2>();
+    let mut args = [0; 6];
+    for (slot, [low, high]) in args.iter_mut().zip(pairs) {
+        *slot = u64::from(low.smallest()) | u64::from(high.smallest()) << 32;
+    }
+    args
+}
 
 /// Some arguments, and what is answered to them.
 #[derive(Clone, Debug)]
@@ -81,12 +96,15 @@ pub(crate) enum Stop {
 
 impl From<TooHard> for Stop {
     fn from(_: TooHard) -> Self {
-        Self::Undecided("the conditions on one argument are too many to be solved")
+        Self::Undecided(TOO_MANY)
     }
 }
 
-/// How many instructions are followed for one call.
-const STEPS: u32 = 4_000_000;
+/// Why what costs too much is undecided.
+const TOO_MANY: &str = "there are too many conditions, and ways to meet them";
+
+/// How many ways through two filters are told apart.
+const REGIONS: usize = 4_000;
 
 /// What the filter has in its accumulator.
 #[derive(Clone, Copy, Debug)]
@@ -110,19 +128,20 @@ struct Fork {
     test: Test,
 }
 
-/// Every combination of answers that the filters give to calls with these numbers and arguments.
+/// Every combination of answers that the filters give to calls with these numbers and arguments, until `each` says that
+/// it has enough. What was handed over before a stop is true all the same.
 pub(crate) fn explore(
     filters: &[&Program],
     numbers: Numbers,
     mut words: Words,
-    mut each: impl FnMut(&[Verdict], &Words) -> Result<(), Stop>,
+    question: &mut Question<'_>,
+    mut each: impl FnMut(&[Verdict], &Words) -> bool,
 ) -> Result<(), Stop> {
-    let mut steps = STEPS;
     let mut forks: Vec<Fork> = Vec::new();
     let mut changes: Vec<(usize, Word)> = Vec::new();
     let (mut filter, mut at, mut value, mut verdicts) = (0, 0, Value::Known(0), Vec::new());
     loop {
-        steps = steps.checked_sub(1).ok_or(Stop::Undecided("there are too many ways through the filters"))?;
+        question.spend(1)?;
         let code = filters.get(filter).map_or(&[][..], |program| program.instructions.as_slice());
         let instruction = code.get(at).ok_or(Stop::Undecided("the filter has no end"))?;
         at += 1;
@@ -137,7 +156,10 @@ pub(crate) fn explore(
                 filter += 1;
                 (at, value) = (0, Value::Known(0));
                 if filter == filters.len() {
-                    each(&verdicts, &words)?;
+                    question.spend(words.iter().map(Word::size).sum())?;
+                    if !each(&verdicts, &words) {
+                        return Ok(());
+                    }
                 }
                 filter == filters.len()
             }
@@ -159,8 +181,9 @@ pub(crate) fn explore(
                         test: test.not(),
                     });
                     at = taken;
+                    question.spend(current.size())?;
                     changes.push((word, current.clone()));
-                    !current.keep(test)?
+                    !current.keep(test, question)?
                 }
             }
             Next::Test(_, test) => {
@@ -184,22 +207,88 @@ pub(crate) fn explore(
             }
             (filter, at, value, verdicts) = (fork.filter, fork.at, fork.value, fork.verdicts);
             let Some(current) = words.get_mut(fork.word) else { continue };
+            question.spend(current.size())?;
             changes.push((fork.word, current.clone()));
-            if current.keep(fork.test)? {
+            if current.keep(fork.test, question)? {
                 break;
             }
         }
     }
 }
 
-/// The regions of [`explore`].
-pub(super) fn regions(filters: &[&Program], numbers: Numbers, words: Words) -> Result<Vec<Region>, Stop> {
+/// The regions of [`explore`], and why these are not all, where they are not.
+pub(super) fn regions(
+    filters: &[&Program],
+    numbers: Numbers,
+    question: &mut Question<'_>,
+) -> (Vec<Region>, Option<Stop>) {
     let mut regions = Vec::new();
-    explore(filters, numbers, words, |verdicts, words| {
-        regions.push(Region { verdicts: verdicts.to_vec(), words: words.clone() });
-        Ok(())
-    })?;
-    Ok(regions)
+    let mut is_full = false;
+    let explored = explore(filters, numbers, Words::default(), question, |verdicts, words| {
+        is_full = regions.len() == REGIONS;
+        if !is_full {
+            regions.push(Region { verdicts: verdicts.to_vec(), words: words.clone() });
+        }
+        !is_full
+    });
+    let stop = explored.err().or_else(|| is_full.then_some(Stop::Undecided(TOO_MANY)));
+    (regions, stop)
+}
+
+/// Whether two filters go the same way with these numbers from where they first look at an argument, so that they answer
+/// alike whatever they do there.
+pub(super) fn is_same(one: &Program, other: &Program, numbers: Numbers) -> bool {
+    let (Some(one_at), Some(other_at)) = (first_look(one, numbers), first_look(other, numbers)) else {
+        return false;
+    };
+    let mut seen = BTreeSet::new();
+    let mut left = vec![(one_at, other_at)];
+    // Filters whose answers are written alike have each place once; in others this is not how they are compared.
+    let most = one.instructions.len().saturating_add(other.instructions.len());
+    while let Some((a, b)) = left.pop() {
+        if !seen.insert((a, b)) {
+            continue;
+        }
+        let (Some(here), Some(there)) = (one.instructions.get(a), other.instructions.get(b)) else {
+            return false;
+        };
+        if seen.len() > most || (here.code, here.k) != (there.code, there.k) {
+            return false;
+        }
+        let mut to = |over: usize, other_over: usize| left.push((a + 1 + over, b + 1 + other_over));
+        match here.code {
+            op::RET_K | op::RET_A => {}
+            op::JA => {
+                let over = usize::try_from(here.k).unwrap_or(usize::MAX / 2);
+                to(over, over);
+            }
+            code if code & op::CLASS == op::JMP => {
+                to(usize::from(here.jt), usize::from(there.jt));
+                to(usize::from(here.jf), usize::from(there.jf));
+            }
+            _ => to(0, 0),
+        }
+    }
+    true
+}
+
+/// Where a filter first looks at an argument, or answers; none if it does something else, or tells the numbers apart.
+fn first_look(filter: &Program, numbers: Numbers) -> Option<usize> {
+    let (mut at, mut value) = (0usize, Value::Known(0));
+    // Jumps only go forward, so this ends.
+    loop {
+        let instruction = filter.instructions.get(at)?;
+        match step(instruction, &mut value, numbers).ok()? {
+            Next::Answer(_) => return Some(at),
+            Next::Follow if matches!(value, Value::Word(..)) => return Some(at),
+            Next::Follow => at += 1,
+            Next::Jump(over) => at = at.checked_add(1)?.checked_add(over)?,
+            Next::Test(_, test) => {
+                let holds = numbers.decided(test)?;
+                at += 1 + usize::from(if holds { instruction.jt } else { instruction.jf });
+            }
+        }
+    }
 }
 
 /// What an instruction does.
@@ -215,14 +304,14 @@ fn step(instruction: &Instruction, value: &mut Value, numbers: Numbers) -> Resul
     const STRANGE: Stop = Stop::Undecided("the filter has instructions that no runtime writes");
     let Instruction { code, jt, jf, k } = *instruction;
     let test = |mask: u32| match code {
-        JUMP_EQUAL => Test::equal(mask, k),
-        JUMP_GREATER if k == u32::MAX => Test::equal(0, 0).not(),
-        JUMP_GREATER => Test::from_to(mask, k.saturating_add(1), u32::MAX),
-        JUMP_GREATER_EQUAL => Test::from_to(mask, k, u32::MAX),
+        op::JEQ_K => Test::equal(mask, k),
+        op::JGT_K if k == u32::MAX => Test::equal(0, 0).not(),
+        op::JGT_K => Test::from_to(mask, k.saturating_add(1), u32::MAX),
+        op::JGE_K => Test::from_to(mask, k, u32::MAX),
         _ => Test::any_of(mask & k),
     };
     Ok(match (code, *value) {
-        (LOAD, _) => {
+        (op::LD_W_ABS, _) => {
             *value = match k {
                 0 => Value::Number(u32::MAX),
                 4 => Value::Known(numbers.arch),
@@ -234,7 +323,7 @@ fn step(instruction: &Instruction, value: &mut Value, numbers: Numbers) -> Resul
             };
             Next::Follow
         }
-        (AND, own) => {
+        (op::AND, own) => {
             *value = match own {
                 Value::Known(own) => Value::Known(own & k),
                 Value::Number(mask) => Value::Number(mask & k),
@@ -242,24 +331,14 @@ fn step(instruction: &Instruction, value: &mut Value, numbers: Numbers) -> Resul
             };
             Next::Follow
         }
-        (RETURN, _) => Next::Answer(Verdict::from_ret(k)),
-        (JUMP, _) => Next::Jump(usize::try_from(k).map_err(|_| STRANGE)?),
-        (JUMP_EQUAL | JUMP_GREATER | JUMP_GREATER_EQUAL | JUMP_SET, Value::Known(known)) => {
+        (op::RET_K, _) => Next::Answer(Verdict::from_ret(k)),
+        (op::JA, _) => Next::Jump(usize::try_from(k).map_err(|_| STRANGE)?),
+        (op::JEQ_K | op::JGT_K | op::JGE_K | op::JSET_K, Value::Known(known)) => {
             Next::Jump(usize::from(if test(u32::MAX).holds(known) { jt } else { jf }))
         }
-        (
-            JUMP_EQUAL | JUMP_GREATER | JUMP_GREATER_EQUAL | JUMP_SET,
-            Value::Number(mask) | Value::Word(_, mask),
-        ) => Next::Test(*value, test(mask)),
+        (op::JEQ_K | op::JGT_K | op::JGE_K | op::JSET_K, Value::Number(mask) | Value::Word(_, mask)) => {
+            Next::Test(*value, test(mask))
+        }
         _ => return Err(STRANGE),
     })
 }
-
-const LOAD: u16 = 0x20;
-const AND: u16 = 0x54;
-const RETURN: u16 = 0x06;
-const JUMP: u16 = 0x05;
-const JUMP_EQUAL: u16 = 0x15;
-const JUMP_GREATER: u16 = 0x25;
-const JUMP_GREATER_EQUAL: u16 = 0x35;
-const JUMP_SET: u16 = 0x45;

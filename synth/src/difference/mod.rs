@@ -2,8 +2,10 @@
 //! machine can make, whatever the JSON looks like.
 //!
 //! Both filters are run at once over symbols instead of arguments ([`explore`]); where their answers differ, the
-//! solver ([`word`]) has arguments for which they do, and those are the example. [`words`] says in which cases.
+//! solver ([`word`]) has arguments for which they do, and those are the example. [`words`] says in which cases. What
+//! costs more than its [`budget`] is undecided; a call that was found to be answered differently is one all the same.
 
+mod budget;
 mod call;
 mod explore;
 mod word;
@@ -16,12 +18,13 @@ use serde::{Serialize, Serializer};
 use trace::Abi;
 
 use crate::{
-    compile::{CompileError, CompileOptions, compile},
+    compile::{CompileError, CompileOptions, Program, compile},
     profile::Profile,
-    simulate::Verdict,
+    simulate::{MAX_INSTRUCTIONS, SimulateError, Verdict},
 };
 
-pub(crate) use explore::{Numbers, Stop, Words, explore};
+pub(crate) use budget::{Budget, Question, TooHard};
+pub(crate) use explore::{Numbers, Words, explore, smallest};
 pub(crate) use word::Test;
 
 /// What two profiles answer differently. Empty for two that mean the same.
@@ -29,7 +32,8 @@ pub(crate) use word::Test;
 pub struct Difference {
     /// The calls that are answered differently, by name, then by ABI and number.
     pub calls: Vec<CallDifference>,
-    /// The calls of which it could not be decided, with the reason: they may differ or not.
+    /// The calls of which it could not be decided, with the reason: they may differ or not, or in more cases than are
+    /// known.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub undecided: Vec<Undecided>,
 }
@@ -189,14 +193,26 @@ impl Difference {
 /// ([`crate::bypasses_filters`]) are not looked at: this is about the filters.
 ///
 /// # Errors
-/// One of the profiles cannot be compiled.
+/// One of the profiles cannot be compiled, or the kernel would not take its filter.
 pub fn difference(
     old: &Profile,
     new: &Profile,
     native: Abi,
     options: CompileOptions,
 ) -> Result<Difference, CompileError> {
-    let sides = [(old, compile(old, native, options)?), (new, compile(new, native, options)?)];
-    let [old, new] = &sides;
-    Ok(call::compare(&call::Sides { old: (old.0, &old.1), new: (new.0, &new.1) }, native))
+    let (before, now) = (loadable(old, native, options)?, loadable(new, native, options)?);
+    Ok(call::compare(&call::Sides { old: (old, &before), new: (new, &now) }, native))
+}
+
+/// Compiles a profile to a filter that is no longer than the kernel takes.
+pub(crate) fn loadable(
+    profile: &Profile,
+    native: Abi,
+    options: CompileOptions,
+) -> Result<Program, CompileError> {
+    let program = compile(profile, native, options)?;
+    match program.instructions.len() {
+        length if length > MAX_INSTRUCTIONS => Err(CompileError::Filter(SimulateError::Length(length))),
+        _ => Ok(program),
+    }
 }

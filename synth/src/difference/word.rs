@@ -1,5 +1,7 @@
 //! What is known about one 32-bit word of a call's arguments, and the smallest value that it can still have.
 
+use super::budget::{Question, TooHard};
+
 /// A test of a filter: the masked word is, or is not, from `low` to `high`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Test {
@@ -8,13 +10,6 @@ pub(crate) struct Test {
     pub(crate) high: u32,
     pub(crate) inside: bool,
 }
-
-/// The search for a value went past its bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TooHard;
-
-/// How many bits the search for a value may try.
-const TRIES: u32 = 100_000;
 
 impl Test {
     pub(crate) const fn equal(mask: u32, value: u32) -> Self {
@@ -63,6 +58,11 @@ pub(crate) struct Word {
 }
 
 impl Word {
+    /// This value and no other.
+    pub(crate) const fn is(value: u32) -> Self {
+        Self { known: u32::MAX, value, tests: Vec::new(), smallest: value }
+    }
+
     /// What a test says of every value that is left, as far as the known bits tell.
     pub(crate) const fn decided(&self, test: Test) -> Option<bool> {
         if test.mask & !self.known == 0 { Some(test.holds(self.value)) } else { None }
@@ -74,7 +74,7 @@ impl Word {
     }
 
     /// What the word can be, each a mask and what the bits in it are; none where that is more than `most`.
-    pub(crate) fn patterns(&self, most: usize) -> Option<Vec<(u32, u32)>> {
+    pub(crate) fn patterns(&self, most: usize, question: &mut Question<'_>) -> Option<Vec<(u32, u32)>> {
         if self.tests.is_empty() {
             return Some(vec![(self.known, self.value)]);
         }
@@ -82,7 +82,7 @@ impl Word {
         let mut left = self.clone();
         loop {
             patterns.push((u32::MAX, left.smallest));
-            let another = left.keep(Test::equal(u32::MAX, left.smallest).not()).ok()?;
+            let another = left.keep(Test::equal(u32::MAX, left.smallest).not(), question).ok()?;
             if !another {
                 return Some(patterns);
             }
@@ -97,8 +97,14 @@ impl Word {
         self.smallest
     }
 
+    /// What it costs to copy it, or to go through it once.
+    pub(crate) const fn size(&self) -> usize {
+        1 + self.tests.len() / 8
+    }
+
     /// Keeps the values that pass; says whether there is one.
-    pub(crate) fn keep(&mut self, test: Test) -> Result<bool, TooHard> {
+    pub(crate) fn keep(&mut self, test: Test, question: &mut Question<'_>) -> Result<bool, TooHard> {
+        question.spend(self.size())?;
         if test.inside && test.low == test.high {
             if test.low & !test.mask != 0 || (test.low ^ self.value) & test.mask & self.known != 0 {
                 return Ok(false);
@@ -119,14 +125,14 @@ impl Word {
         if test.holds(self.smallest) && self.smallest & self.known == self.value {
             return Ok(true);
         }
-        let found = self.search()?;
+        let found = self.search(question)?;
         self.smallest = found.unwrap_or_default();
         Ok(found.is_some())
     }
 
-    fn search(&self) -> Result<Option<u32>, TooHard> {
+    fn search(&self, question: &mut Question<'_>) -> Result<Option<u32>, TooHard> {
         let open = self.tests.iter().map(|test| Open { test: *test, at_low: true, at_high: true }).collect();
-        Search { known: self.known, value: self.value, left: TRIES }.from(32, 0, open)
+        Search { known: self.known, value: self.value, question }.from(32, 0, open)
     }
 }
 
@@ -141,13 +147,13 @@ struct Open {
 }
 
 /// From the highest bit down, zero before one.
-struct Search {
+struct Search<'q, 'b> {
     known: u32,
     value: u32,
-    left: u32,
+    question: &'q mut Question<'b>,
 }
 
-impl Search {
+impl Search<'_, '_> {
     /// The smallest value with these bits above `bit` that passes the open tests.
     fn from(&mut self, bit: u32, chosen: u32, open: Vec<Open>) -> Result<Option<u32>, TooHard> {
         let below = 1u32.checked_shl(bit).map_or(u32::MAX, |bit| bit.wrapping_sub(1));
@@ -158,7 +164,7 @@ impl Search {
             // What is left is at a bound, so inside.
             return Ok(open.iter().all(|open| open.test.inside).then_some(chosen));
         };
-        self.left = self.left.checked_sub(1).ok_or(TooHard)?;
+        self.question.spend(4 + open.len() / 2)?;
         let mask = 1u32 << bit;
         let choices: &[u32] = if self.known & mask != 0 {
             &[self.value & mask][..]
@@ -203,6 +209,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::difference::Budget;
 
     /// Tests over the lowest six bits, so that all values can be tried.
     fn any_test() -> impl Strategy<Value = Test> {
@@ -220,11 +227,11 @@ mod tests {
         /// The smallest value is the one that trying them all finds, after every single test.
         #[test]
         fn the_smallest_value_is_found(tests in prop::collection::vec(prop_oneof![any_test(), equality()], 0..8)) {
-            let mut word = Word::default();
+            let (mut word, budget) = (Word::default(), Budget::default());
             for (count, test) in tests.iter().enumerate() {
                 let kept = &tests[..=count];
                 let expected = (0u32..64).find(|value| kept.iter().all(|test| test.holds(*value)));
-                let left = word.keep(*test).unwrap();
+                let left = word.keep(*test, &mut budget.question()).unwrap();
                 prop_assert_eq!(left, expected.is_some());
                 let Some(expected) = expected else { break };
                 prop_assert_eq!(word.smallest(), expected);
@@ -239,12 +246,13 @@ mod tests {
 
     #[test]
     fn high_bits_count_too() {
-        let mut word = Word::default();
-        assert!(word.keep(Test::from_to(u32::MAX, 0x8000_0001, u32::MAX)).unwrap());
-        assert!(word.keep(Test::equal(0xf, 0)).unwrap());
+        let (mut word, budget) = (Word::default(), Budget::default());
+        let keep = |word: &mut Word, test| word.keep(test, &mut budget.question()).unwrap();
+        assert!(keep(&mut word, Test::from_to(u32::MAX, 0x8000_0001, u32::MAX)));
+        assert!(keep(&mut word, Test::equal(0xf, 0)));
         assert_eq!(word.smallest(), 0x8000_0010);
-        assert!(word.keep(Test::any_of(0x6000_0000)).unwrap());
+        assert!(keep(&mut word, Test::any_of(0x6000_0000)));
         assert_eq!(word.smallest(), 0xa000_0000);
-        assert!(!word.keep(Test::from_to(u32::MAX, 0, 0x9fff_ffff)).unwrap());
+        assert!(!keep(&mut word, Test::from_to(u32::MAX, 0, 0x9fff_ffff)));
     }
 }

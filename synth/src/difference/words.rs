@@ -7,7 +7,8 @@ use trace::Abi;
 
 use super::{
     Side,
-    explore::{Numbers, Region, Words, explore},
+    budget::{Question, TooHard},
+    explore::{Numbers, Region, Words, explore, smallest},
     word::{Test, Word},
 };
 use crate::{
@@ -16,13 +17,15 @@ use crate::{
     condition::display_conditions,
     decode,
     profile::{Action, Condition, Entry, Operator, Profile},
-    simulate::Verdict,
+    simulate::{SeccompData, Verdict, simulate},
 };
 
 /// Where no condition has to be said.
 pub(super) const ALWAYS: &str = "always";
 /// What is left beside the cases that are told.
 pub(super) const OTHERWISE: &str = "in all other cases";
+/// Where there are too many to be told.
+pub(super) const SOMETIMES: &str = "in some cases";
 
 /// What an entry of a profile says about a call.
 #[derive(Clone)]
@@ -35,10 +38,15 @@ pub(super) struct Clause {
 
 /// What the entries of a profile say about a call, those left out that the filter does not follow: another entry
 /// undid them, or the library does not know the name.
-pub(super) fn clauses(profile: &Profile, program: &Program, numbers: Numbers, name: &str) -> Vec<Clause> {
+pub(super) fn clauses(
+    (profile, program): (&Profile, &Program),
+    numbers: Numbers,
+    name: &str,
+    question: &mut Question<'_>,
+) -> Vec<Clause> {
     let entries = profile.syscalls.iter().filter(|entry| entry.names.iter().any(|own| own == name));
     let mut list: Vec<Clause> = entries.flat_map(of_entry).collect();
-    list.retain(|clause| clause.is_followed(program, numbers));
+    list.retain(|clause| clause.is_followed(program, numbers, question));
     // What always holds leaves nothing to the others of the same answer.
     let always: Vec<Verdict> =
         list.iter().filter(|clause| clause.conditions.is_empty()).map(|clause| clause.answer).collect();
@@ -121,39 +129,100 @@ fn of_condition(condition: &Condition) -> Vec<Vec<(usize, Test)>> {
 }
 
 impl Clause {
-    /// Whether the filter gives this answer to some call that the clause is about.
-    fn is_followed(&self, program: &Program, numbers: Numbers) -> bool {
-        self.alternatives.iter().any(|tests| {
+    /// Calls that the clause is about: for each of its alternatives what it says of the arguments, where that is not
+    /// known to contradict itself.
+    fn calls(&self, question: &mut Question<'_>) -> Vec<Words> {
+        let mut calls = Vec::new();
+        for tests in &self.alternatives {
             let mut words = Words::default();
-            let possible = tests.iter().all(|(word, test)| {
-                words.get_mut(*word).is_some_and(|word| word.keep(*test).unwrap_or(true))
-            });
+            let mut keep = |(word, test): &(usize, Test)| {
+                words.get_mut(*word).is_some_and(|word| word.keep(*test, question).unwrap_or(true))
+            };
+            if tests.iter().all(&mut keep) {
+                calls.push(words);
+            }
+        }
+        calls
+    }
+
+    /// Whether the filter gives this answer to some call that the clause is about, or that cannot be told.
+    fn is_followed(&self, program: &Program, numbers: Numbers, question: &mut Question<'_>) -> bool {
+        self.calls(question).into_iter().any(|words| {
             let mut followed = false;
-            let explored = possible.then(|| {
-                explore(&[program], numbers, words, |verdicts, _| {
-                    followed |= verdicts.contains(&self.answer);
-                    Ok(())
-                })
+            let explored = explore(&[program], numbers, words, question, |verdicts, _| {
+                followed = verdicts.contains(&self.answer);
+                !followed
             });
-            followed || explored.is_some_and(|explored| explored.is_err())
+            followed || explored.is_err()
         })
     }
 
     /// Whether some arguments of the region are among those that it is about.
-    fn meets(&self, region: &Region) -> bool {
-        self.alternatives.iter().any(|tests| {
-            let mut words: Vec<(usize, Word)> = Vec::new();
-            tests.iter().all(|(place, test)| {
-                let known = words.iter().position(|(own, _)| own == place);
-                let known = known.or_else(|| {
-                    words.push((*place, region.words.get(*place)?.clone()));
-                    Some(words.len() - 1)
-                });
-                let word = known.and_then(|at| words.get_mut(at));
-                word.is_some_and(|(_, word)| word.keep(*test).unwrap_or(true))
-            })
-        })
+    fn meets(&self, region: &Region, question: &mut Question<'_>) -> Result<bool, TooHard> {
+        for tests in &self.alternatives {
+            if is_met(tests, region, question)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
+}
+
+fn is_met(tests: &[(usize, Test)], region: &Region, question: &mut Question<'_>) -> Result<bool, TooHard> {
+    let mut words: Vec<(usize, Word)> = Vec::new();
+    for (place, test) in tests {
+        let known = words.iter().position(|(own, _)| own == place);
+        let at = match (known, region.words.get(*place)) {
+            (Some(at), _) => at,
+            (None, Some(word)) => {
+                question.spend(word.size())?;
+                words.push((*place, word.clone()));
+                words.len() - 1
+            }
+            (None, None) => return Ok(false),
+        };
+        let Some((_, word)) = words.get_mut(at) else { return Ok(false) };
+        if !word.keep(*test, question)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Of the calls that clauses are about one each, with what the filters answer to it: what is known of filters with more
+/// ways than can be followed.
+pub(super) fn points(
+    programs: [&Program; 2],
+    numbers: Numbers,
+    clauses: &[&Clause],
+    question: &mut Question<'_>,
+) -> Vec<Region> {
+    let mut points = Vec::new();
+    for clause in clauses {
+        for words in clause.calls(question) {
+            let args = smallest(&words);
+            let data = SeccompData {
+                nr: numbers.first.cast_signed(),
+                arch: numbers.arch,
+                instruction_pointer: 0,
+                args,
+            };
+            let verdicts: Result<Vec<Verdict>, _> =
+                programs.into_iter().map(|program| simulate(program, &data)).collect();
+            points.extend(verdicts.ok().map(|verdicts| Region { verdicts, words: exactly(&args) }));
+        }
+    }
+    points
+}
+
+/// These arguments and no others.
+fn exactly(args: &[u64; 6]) -> Words {
+    let halves = args.iter().flat_map(|value| [(value & u64::from(u32::MAX)) as u32, (value >> 32) as u32]);
+    let mut words = Words::default();
+    for (word, half) in words.iter_mut().zip(halves) {
+        *word = Word::is(half);
+    }
+    words
 }
 
 /// The cases that these regions are. Few values are told one by one; else the clauses speak that are about a region,
@@ -164,22 +233,30 @@ pub(super) fn cases(
     regions: &[&Region],
     clauses: [&[&Clause]; 2],
     few: bool,
-) -> Vec<String> {
+    question: &mut Question<'_>,
+) -> Result<Vec<String>, TooHard> {
     // In the order of the profile, then what no rule says.
     let mut speaking: BTreeSet<(usize, usize)> = BTreeSet::new();
     let mut untold: BTreeSet<Vec<Condition>> = BTreeSet::new();
     for region in regions {
-        if let Some(values) = few.then(|| values(abi, &region.words)).flatten() {
+        if let Some(values) = few.then(|| values(abi, &region.words, question)).flatten() {
             untold.extend(values);
             continue;
         }
-        let about = |(list, clauses): (usize, &[&Clause])| -> Vec<(usize, usize)> {
-            let places = clauses.iter().enumerate().filter(|(_, clause)| clause.meets(region));
-            places.map(|(place, _)| (list, place)).collect()
-        };
-        match clauses.into_iter().enumerate().map(about).find(|own| !own.is_empty()) {
-            Some(own) => speaking.extend(own),
-            None => _ = untold.insert(known(abi, &region.words)),
+        let mut is_told = false;
+        for (list, clauses) in clauses.into_iter().enumerate() {
+            for (place, clause) in clauses.iter().enumerate() {
+                if clause.meets(region, question)? {
+                    is_told = true;
+                    speaking.insert((list, place));
+                }
+            }
+            if is_told {
+                break;
+            }
+        }
+        if !is_told {
+            untold.insert(known(abi, &region.words));
         }
     }
     let clause =
@@ -197,7 +274,7 @@ pub(super) fn cases(
     if regions.iter().all(|region| needs_upper_half(name, &smallest(&region.words))) {
         list.iter_mut().for_each(|words| words.push_str(", with bits in an upper half"));
     }
-    list
+    Ok(list)
 }
 
 /// Whether an argument that the kernel reads as 32 bits has more.
@@ -205,24 +282,14 @@ pub(super) fn needs_upper_half(name: &str, args: &[u64; 6]) -> bool {
     args.iter().zip(0..).any(|(value, index)| *value > u64::from(u32::MAX) && is_narrow(name, index))
 }
 
-/// The smallest arguments of a region.
-fn smallest(words: &Words) -> [u64; 6] {
-    let (pairs, _) = words.as_chunks::<2>();
-    let mut args = [0; 6];
-    for (slot, [low, high]) in args.iter_mut().zip(pairs) {
-        *slot = u64::from(low.smallest()) | u64::from(high.smallest()) << 32;
-    }
-    args
-}
-
 /// The conditions that say exactly what a region is, where these are few values; none where they are not.
-fn values(abi: Abi, words: &Words) -> Option<Vec<Vec<Condition>>> {
+fn values(abi: Abi, words: &Words, question: &mut Question<'_>) -> Option<Vec<Vec<Condition>>> {
     /// More than these are not read.
     const MOST: usize = 8;
     let mut all = vec![Vec::new()];
     let (pairs, _) = words.as_chunks::<2>();
     for ([low, high], index) in pairs.iter().zip(0..) {
-        let (low, high) = (low.patterns(MOST)?, high.patterns(MOST)?);
+        let (low, high) = (low.patterns(MOST, question)?, high.patterns(MOST, question)?);
         let pairs = low.iter().flat_map(|low| high.iter().map(move |high| (*low, *high)));
         let own: Vec<Option<Condition>> = pairs.map(|(low, high)| equality(abi, index, low, high)).collect();
         all = all
@@ -260,29 +327,57 @@ fn equality(abi: Abi, index: u32, low: (u32, u32), high: (u32, u32)) -> Option<C
 }
 
 /// What one of the filters answers, in which cases.
-pub(super) fn side(abi: Abi, name: &str, which: usize, regions: &[Region], clauses: &[Clause]) -> Side {
+pub(super) fn side(
+    abi: Abi,
+    name: &str,
+    which: usize,
+    regions: &[Region],
+    clauses: &[Clause],
+    question: &mut Question<'_>,
+) -> Side {
     let verdict = |region: &Region| region.verdicts.get(which).copied();
     let verdicts = regions.iter().filter_map(verdict).collect();
     let (carried_out, refused): (Vec<&Region>, Vec<&Region>) =
         regions.iter().partition(|region| verdict(region).is_some_and(Verdict::executes));
-    if carried_out.is_empty() {
-        return Side { verdicts, when: Vec::new() };
-    }
+    let when = if carried_out.is_empty() {
+        Vec::new()
+    } else if refused.is_empty() {
+        vec![ALWAYS.to_owned()]
+    } else {
+        let told = carried_out_when(abi, name, &carried_out, &refused, clauses, question);
+        told.unwrap_or_else(|TooHard| vec![SOMETIMES.to_owned()])
+    };
+    Side { verdicts, when }
+}
+
+fn carried_out_when(
+    abi: Abi,
+    name: &str,
+    carried_out: &[&Region],
+    refused: &[&Region],
+    clauses: &[Clause],
+    question: &mut Question<'_>,
+) -> Result<Vec<String>, TooHard> {
     let own = |executes: bool| -> Vec<&Clause> {
         clauses.iter().filter(|clause| clause.answer.executes() == executes).collect()
     };
+    let (allowing, refusing) = (own(true), own(false));
     // By default it is carried out: what is refused is said instead.
-    let allowing = own(true);
-    let by_default = carried_out.iter().any(|region| !allowing.iter().any(|clause| clause.meets(region)));
-    let refusing = own(false);
-    let when = if refused.is_empty() {
-        vec![ALWAYS.to_owned()]
-    } else if !by_default || refusing.is_empty() {
-        cases(abi, name, &carried_out, [&allowing, &[]], false)
-    } else {
-        vec![format!("unless {}", cases(abi, name, &refused, [&refusing, &[]], false).join(" or "))]
-    };
-    Side { verdicts, when }
+    let mut by_default = false;
+    if !refusing.is_empty() {
+        for region in carried_out {
+            let mut is_allowed = false;
+            for clause in &allowing {
+                is_allowed = is_allowed || clause.meets(region, question)?;
+            }
+            by_default = by_default || !is_allowed;
+        }
+    }
+    if by_default {
+        let cases = cases(abi, name, refused, [&refusing, &[]], false, question)?;
+        return Ok(vec![format!("unless {}", cases.join(" or "))]);
+    }
+    cases(abi, name, carried_out, [&allowing, &[]], false, question)
 }
 
 /// The region with the smallest arguments, and those.

@@ -8,7 +8,7 @@ use super::{
     Lint, Severity,
     subject::{Subject, found, list},
 };
-use crate::{profile::Flag, simulate::Verdict};
+use crate::{profile::Flag, reach::Found, simulate::Verdict};
 
 /// A number that no architecture gave a call.
 const UNNAMED: u32 = 1_022;
@@ -53,11 +53,11 @@ fn permissive(default: Verdict) -> Option<Lint> {
     ))
 }
 
-/// The native calls that some arguments get this answer for.
+/// The native calls that some arguments are known to get this answer for.
 fn answered_with(subject: &Subject<'_>, is_it: impl Fn(Verdict) -> bool) -> Vec<&'static str> {
     let native = subject.native();
-    let numbers =
-        native.numbers().filter(|number| subject.reach.find(native, *number, &[], &is_it).is_some());
+    let is_found = |number: &u32| subject.reach.find(native, *number, &[], &is_it) == Found::Yes;
+    let numbers = native.numbers().filter(is_found);
     numbers.filter_map(|number| known(native, number)).collect()
 }
 

@@ -14,6 +14,7 @@ use crate::{
     decision::Verdict as Decided,
     decode,
     profile::{Condition, Operator},
+    reach::Found,
     simulate::Verdict,
 };
 
@@ -102,9 +103,14 @@ pub(super) fn bypasses(subject: &Subject<'_>) -> Vec<Lint> {
     lints
 }
 
-/// Whether some arguments of the call are refused.
+/// Whether some arguments of the call are known to be refused.
 fn is_limited(subject: &Subject<'_>, name: &str) -> bool {
-    subject.native().number(name).is_some() && !subject.reach.always(subject.native(), name)
+    subject.reach.refuses(subject.native(), name) == Found::Yes
+}
+
+/// Whether no arguments of the call are refused.
+fn is_open(subject: &Subject<'_>, name: &str) -> bool {
+    subject.reach.refuses(subject.native(), name) == Found::No
 }
 
 fn ring(subject: &Subject<'_>) -> Option<Lint> {
@@ -137,9 +143,9 @@ fn ring(subject: &Subject<'_>) -> Option<Lint> {
     ))
 }
 
-/// How many calls of a foreign ABI are carried out.
+/// The calls of a foreign ABI that are carried out, or of which that could not be told.
 fn carried_out(subject: &Subject<'_>, abi: Abi) -> Vec<String> {
-    let executes = |number: &u32| subject.reach.find(abi, *number, &[], Verdict::executes).is_some();
+    let executes = |number: &u32| subject.reach.find(abi, *number, &[], Verdict::executes) != Found::No;
     abi.numbers().filter(executes).map(|number| abi.name(number).to_string()).collect()
 }
 
@@ -194,7 +200,7 @@ fn unseen(subject: &Subject<'_>) -> Option<Lint> {
                 op: Operator::MaskedEq,
             };
             let conditions = if *operation == 0 { &[][..] } else { &[asked][..] };
-            if is_limited(subject, of) && subject.reach.passes(Abi::I386, name, conditions).is_some() {
+            if is_limited(subject, of) && subject.reach.passes(Abi::I386, name, conditions) != Found::No {
                 calls.insert(name);
                 void.insert(of);
             }
@@ -222,11 +228,10 @@ fn same(subject: &Subject<'_>) -> Vec<Lint> {
     for (what, by_arguments, group) in SAME {
         let members = || group.split_whitespace().filter(|name| subject.native().number(name).is_some());
         let banned: Vec<&str> = members().filter(|name| is_banned(subject, name, default)).collect();
-        let tested: Vec<&str> = members()
-            .filter(|name| is_limited(subject, name) && subject.passes(name, &[]).is_some())
-            .collect();
-        let open: Vec<&str> = members().filter(|name| !is_limited(subject, name)).collect();
-        let passing: Vec<&str> = members().filter(|name| subject.passes(name, &[]).is_some()).collect();
+        let tested: Vec<&str> =
+            members().filter(|name| is_limited(subject, name) && subject.passes(name, &[])).collect();
+        let open: Vec<&str> = members().filter(|name| is_open(subject, name)).collect();
+        let passing: Vec<&str> = members().filter(|name| subject.passes(name, &[])).collect();
         let (severity, limited, around, how) = if !banned.is_empty() && !passing.is_empty() {
             (Severity::Danger, banned, passing, "refused on purpose")
         } else if by_arguments && !tested.is_empty() && !open.is_empty() {
@@ -366,7 +371,7 @@ fn half(subject: &Subject<'_>, name: &str, condition: &Condition) -> Option<Half
         }
         let never_above = |upper: u64| {
             let above = at(u64::MAX, value | upper << 32);
-            subject.reach.find(native, number, &[above], Verdict::executes).is_none()
+            subject.reach.find(native, number, &[above], Verdict::executes) == Found::No
         };
         if ways.iter().any(|way| way.verdict.executes()) && never_above(1) && never_above(low) {
             return Some(Half::Refused { by_sign: value >> 31 == 1 });

@@ -13,12 +13,15 @@ use crate::{
     condition::display_conditions,
     decode,
     profile::{Condition, Entry, Operator, Profile},
-    reach::{Answers, Reach, pairs},
+    reach::{Reach, pairs},
     simulate::Verdict,
 };
 
 /// More entries about one call than people write: beyond, each is not compared with the others.
 const MOST_ENTRIES: usize = 200;
+
+/// More entries with conditions, or about calls with such, than people write in a profile: as many are compared.
+const MOST_COMPARED: usize = 1_000;
 
 /// What is wrong with entries, by kind: the calls, each with what was found about it.
 type Found = BTreeMap<Kind, BTreeMap<String, BTreeSet<String>>>;
@@ -125,9 +128,10 @@ pub(super) fn entries(subject: &Subject<'_>) -> Vec<Lint> {
             by_name.entry(name).or_default().push(entry);
         }
     }
+    let mut left = MOST_COMPARED;
     for (name, entries) in by_name {
         if entries.len() > 1 || entries.iter().any(|entry| !entry.args.is_empty()) {
-            call(subject, name, &entries, &mut all);
+            call(subject, name, &entries, &mut left, &mut all);
         }
     }
     all.into_iter().map(|(kind, calls)| lint(kind, &calls)).collect()
@@ -157,7 +161,7 @@ fn about(profile: &Profile, name: &str, entries: &[&Entry]) -> Profile {
     Profile { syscalls: entries.iter().map(own).collect(), ..profile.clone() }
 }
 
-fn call(subject: &Subject<'_>, name: &str, entries: &[&Entry], found: &mut Found) {
+fn call(subject: &Subject<'_>, name: &str, entries: &[&Entry], left: &mut usize, found: &mut Found) {
     // A name that no ABI of the machine has is in no filter.
     let abi = subject.reach.abis().iter().copied().find(|abi| abi.number(name).is_some());
     let Some((abi, number)) = abi.and_then(|abi| Some((abi, abi.number(name)?))) else { return };
@@ -175,15 +179,19 @@ fn call(subject: &Subject<'_>, name: &str, entries: &[&Entry], found: &mut Found
         program.unknown.is_empty().then(|| Reach::new(program, subject.native()))
     };
     let (Some(none), Some(whole)) = (filter(&[]), filter(entries)) else { return };
-    if entries.len() > MOST_ENTRIES {
-        return;
+    if entries.len() > MOST_ENTRIES.min(*left) {
+        return subject.reach.note_untold(abi, number);
     }
+    *left -= entries.len();
+    let budget = subject.reach.budget();
     let unconditional = entries.iter().any(|entry| entry.action.executes() && entry.args.is_empty());
     for (place, entry) in entries.iter().enumerate() {
         // What the entry is about: where it alone makes a difference to the default.
-        let effects = filter(&[entry]).and_then(|alone| pairs(&none, &alone, &whole, abi, number));
-        let Some(effects) = effects else { continue };
-        let own: Vec<Answers> = effects.into_iter().filter(|own| own.before != own.alone).collect();
+        let Some(alone) = filter(&[entry]) else { continue };
+        let is_about = |before, alone| before != alone;
+        let Some(own) = pairs([&none, &alone, &whole], (abi, number), budget, is_about) else {
+            return subject.reach.note_untold(abi, number);
+        };
         if repeats_an_argument(&entry.args) && own.iter().any(|own| !all_hold(&entry.args, &own.example)) {
             note(Kind::RepeatedArgument, entry);
         }
@@ -201,10 +209,11 @@ fn call(subject: &Subject<'_>, name: &str, entries: &[&Entry], found: &mut Found
         } else if entries.len() > 1 {
             let rest = entries.iter().enumerate().filter(|(at, _)| *at != place);
             let rest: Vec<&Entry> = rest.map(|(_, entry)| *entry).collect();
-            let same = filter(&rest)
-                .and_then(|rest| pairs(&none, &rest, &whole, abi, number))
-                .is_some_and(|answers| answers.iter().all(|own| own.alone == own.whole));
-            if same {
+            let Some(rest) = filter(&rest) else { continue };
+            let Some(answers) = pairs([&none, &rest, &whole], (abi, number), budget, |_, _| true) else {
+                return subject.reach.note_untold(abi, number);
+            };
+            if answers.iter().all(|own| own.alone == own.whole) {
                 let void = unconditional && !entry.args.is_empty();
                 note(if void { Kind::VoidCondition } else { Kind::Redundant }, entry);
             }

@@ -10,6 +10,8 @@ mod needs;
 mod powers;
 mod subject;
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trace::Abi;
@@ -67,7 +69,7 @@ impl std::fmt::Display for Severity {
 /// profile whose making is known.
 ///
 /// # Errors
-/// The profile cannot be compiled.
+/// The profile cannot be compiled, or the kernel would not take its filter.
 pub fn lint(profile: &Profile, native: Abi, evidence: Option<&Evidence>) -> Result<Vec<Lint>, CompileError> {
     let subject = subject::Subject::new(profile, native, evidence)?;
     let mut lints = answers::answers(&subject);
@@ -75,6 +77,28 @@ pub fn lint(profile: &Profile, native: Abi, evidence: Option<&Evidence>) -> Resu
     lints.extend(bypass::bypasses(&subject));
     lints.extend(needs::needs(&subject));
     lints.extend(entries::entries(&subject));
+    // Last: what the others could not be told is known by now.
+    lints.extend(untold(&subject));
     lints.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.id.cmp(b.id)).then(a.title.cmp(&b.title)));
     Ok(lints)
+}
+
+/// The calls of which something could not be told: what may be carried out counts as such, and nothing else is said.
+fn untold(subject: &subject::Subject<'_>) -> Option<Lint> {
+    let untold = subject.reach.untold();
+    let names: BTreeSet<String> =
+        untold.into_iter().map(|(abi, number)| abi.name(number).to_string()).collect();
+    let names = || names.iter().map(String::as_str);
+    names().next()?;
+    Some(subject::found(
+        ("undecided", Severity::Danger),
+        "What passes could not be decided of every call",
+        format!(
+            "there are too many conditions on {}, and ways to meet them: what may pass there counts as if it did, and \
+             its entries are not held against each other",
+            subject::list(names())
+        ),
+        names(),
+        "write fewer alternatives for a call, each a mask on one argument",
+    ))
 }

@@ -11,7 +11,6 @@ use crate::{
     evidence::Reason,
     knowledge::siblings,
     runtime_table::{RuntimeCase, RuntimeTable, shipped_runtimes},
-    simulate::MAX_INSTRUCTIONS,
 };
 
 pub(super) fn needs(subject: &Subject<'_>) -> Vec<Lint> {
@@ -19,7 +18,6 @@ pub(super) fn needs(subject: &Subject<'_>) -> Vec<Lint> {
     lints.extend(runtimes(subject));
     lints.extend(always(subject));
     lints.extend(vanishing(subject));
-    lints.extend(length(subject));
     lints.extend(unobserved(subject));
     lints
 }
@@ -33,8 +31,8 @@ fn missing(subject: &Subject<'_>, table: &'static RuntimeTable) -> Vec<&'static 
     let names = starts.flat_map(|need| need.names.iter().map(String::as_str));
     let has = |name: &&str| subject.native().number(name).is_some();
     let refused = |name: &&str| match table.ways(name) {
-        Some(ways) => ways.iter().any(|way| subject.passes(name, way).is_none()),
-        None => subject.passes(name, &[]).is_none(),
+        Some(ways) => ways.iter().any(|way| !subject.passes(name, way)),
+        None => !subject.passes(name, &[]),
     };
     names.filter(has).filter(refused).collect()
 }
@@ -72,8 +70,7 @@ fn always(subject: &Subject<'_>) -> Option<Lint> {
     let has = |name: &&str| subject.native().number(name).is_some();
     let needed =
         siblings().always.iter().flat_map(|needed| needed.names.iter().map(move |name| (name, needed)));
-    let refused: Vec<_> =
-        needed.filter(|(name, _)| has(name) && subject.passes(name, &[]).is_none()).collect();
+    let refused: Vec<_> = needed.filter(|(name, _)| has(name) && !subject.passes(name, &[])).collect();
     let texts: Vec<String> =
         refused.iter().map(|(name, needed)| format!("`{name}` {}", needed.why)).collect();
     (!refused.is_empty()).then(|| {
@@ -136,19 +133,6 @@ fn vanishing(subject: &Subject<'_>) -> Option<Lint> {
     ))
 }
 
-fn length(subject: &Subject<'_>) -> Option<Lint> {
-    let length = subject.reach.program().instructions.len();
-    (length > MAX_INSTRUCTIONS).then(|| {
-        found(
-            ("too-long", Severity::Danger),
-            "The kernel refuses the filter",
-            format!("the filter has {length} instructions, and the kernel takes {MAX_INSTRUCTIONS}"),
-            [],
-            "leave out architectures, or conditions",
-        )
-    })
-}
-
 /// Calls of some power for which no one was seen to have a use.
 fn unobserved(subject: &Subject<'_>) -> Option<Lint> {
     let rules = &subject.evidence?.rules;
@@ -167,7 +151,7 @@ fn unobserved(subject: &Subject<'_>) -> Option<Lint> {
         .iter()
         .map(|rule| rule.syscall.as_str())
         .filter(|name| catalogue(name).is_some_and(|known| known.risk >= Risk::Inspect))
-        .filter(|name| subject.passes(name, &[]).is_some())
+        .filter(|name| subject.passes(name, &[]))
         .filter(|name| {
             let mut own = rules.iter().filter(|rule| rule.syscall == **name);
             !own.any(|rule| rule.observed || rule.reasons.iter().any(stands_for_itself))

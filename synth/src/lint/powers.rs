@@ -18,7 +18,7 @@ struct Power {
     what_to_do: &'static str,
 }
 
-const POWERS: [Power; 28] = [
+const POWERS: [Power; 30] = [
     Power {
         id: "user-namespaces",
         severity: Severity::Danger,
@@ -234,10 +234,12 @@ const POWERS: [Power; 28] = [
         id: "futex-pi",
         severity: Severity::Note,
         title: "It can use the priority-inheriting futexes",
-        // FUTEX_LOCK_PI, FUTEX_WAIT_REQUEUE_PI, FUTEX_CMP_REQUEUE_PI, FUTEX_LOCK_PI2, private or not
-        calls: "futex(arg1 & 0xffffffff == 6) | futex(arg1 & 0xffffffff == 134) | futex(arg1 & 0xffffffff == 11) | \
-                futex(arg1 & 0xffffffff == 139) | futex(arg1 & 0xffffffff == 12) | \
-                futex(arg1 & 0xffffffff == 140) | futex(arg1 & 0xffffffff == 13) | futex(arg1 & 0xffffffff == 141)",
+        // FUTEX_LOCK_PI, FUTEX_WAIT_REQUEUE_PI, FUTEX_CMP_REQUEUE_PI, FUTEX_LOCK_PI2, with FUTEX_PRIVATE_FLAG and
+        // FUTEX_CLOCK_REALTIME or without
+        calls: "futex(arg1 & 0xfffffe7f == 6) | futex(arg1 & 0xfffffe7f == 11) | futex(arg1 & 0xfffffe7f == 12) | \
+                futex(arg1 & 0xfffffe7f == 13) | futex_time64(arg1 & 0xfffffe7f == 6) | \
+                futex_time64(arg1 & 0xfffffe7f == 11) | futex_time64(arg1 & 0xfffffe7f == 12) | \
+                futex_time64(arg1 & 0xfffffe7f == 13)",
         detail: "the operations behind CVE-2014-3153 and CVE-2021-3347; mutexes without PTHREAD_PRIO_INHERIT do not use \
                  them",
         what_to_do: "allow the operations that were observed",
@@ -260,6 +262,24 @@ const POWERS: [Power; 28] = [
                 stime | clock_settime | clock_settime64 | iopl | ioperm | syslog | vhangup",
         detail: "clock, name, swap, accounting, ports: each with its capability, and none a workload's business",
         what_to_do: "refuse them; the host sets these",
+    },
+    Power {
+        id: "change-root",
+        severity: Severity::Note,
+        title: "It can change its root directory",
+        calls: "chroot",
+        detail: "with CAP_SYS_CHROOT, which engines give by default, what it starts sees other files under the paths that \
+                 it trusts; a root that is changed is no wall for who is root inside",
+        what_to_do: "refuse chroot, or drop CAP_SYS_CHROOT, unless the workload sets up roots of its own",
+    },
+    Power {
+        id: "memory-placement",
+        severity: Severity::Note,
+        title: "It can say on which memory node pages lie",
+        calls: "mbind | migrate_pages | move_pages | set_mempolicy",
+        detail: "pages are pinned to a node that others need, and with CAP_SYS_NICE or over processes that it may trace \
+                 those of others are moved; move_pages also tells where pages lie",
+        what_to_do: "refuse those that were not observed; libraries for many memory nodes do without them",
     },
     Power {
         id: "old-x86",
@@ -310,8 +330,9 @@ fn one(subject: &Subject<'_>, power: &Power) -> Option<Lint> {
     let passing: Vec<(&Pattern, String)> = patterns
         .iter()
         .filter_map(|pattern| {
-            let (abi, _) = subject.passes_anywhere(pattern.name, &pattern.conditions)?;
-            Some((pattern, shown(abi, pattern)))
+            let (abi, is_told) = subject.passes_anywhere(pattern.name, &pattern.conditions)?;
+            let untold = if is_told { "" } else { " (which could not be decided)" };
+            Some((pattern, format!("{}{untold}", shown(abi, pattern))))
         })
         .collect();
     let calls = || passing.iter().map(|(pattern, _)| pattern.name);
@@ -342,11 +363,11 @@ fn some(passing: &[(&Pattern, String)]) -> String {
 fn unnamed_files(subject: &Subject<'_>) -> Option<Lint> {
     // Without MFD_NOEXEC_SEAL.
     let files = patterns("memfd_create(arg1 & 0x8 == 0)");
-    let makes = files.iter().any(|own| subject.passes(own.name, &own.conditions).is_some());
+    let makes = files.iter().any(|own| subject.passes(own.name, &own.conditions));
     // AT_EMPTY_PATH
     let by_descriptor = patterns("execveat(arg4 & 0x1000 == 0x1000)");
-    let direct = by_descriptor.iter().any(|own| subject.passes(own.name, &own.conditions).is_some());
-    let runs = subject.passes("execve", &[]).is_some();
+    let direct = by_descriptor.iter().any(|own| subject.passes(own.name, &own.conditions));
+    let runs = subject.passes("execve", &[]);
     if !makes || !(direct || runs) {
         return None;
     }
@@ -371,7 +392,7 @@ fn unnamed_files(subject: &Subject<'_>) -> Option<Lint> {
 
 /// What nearly every program needs and every exploit ends with.
 fn everyday(subject: &Subject<'_>) -> Option<Lint> {
-    let passes = |name: &&str| subject.passes(name, &[]).is_some();
+    let passes = |name: &&str| subject.passes(name, &[]);
     let all = |names: &[&'static str]| names.iter().copied().filter(|name| passes(name)).collect::<Vec<_>>();
     let runs = all(&["execve", "execveat"]);
     let opens = all(&["open", "openat", "openat2"]);

@@ -7,12 +7,13 @@ use trace::Abi;
 use super::{Lint, Severity};
 use crate::{
     clause::Clause,
-    compile::{CompileError, CompileOptions, compile},
+    compile::{CompileError, CompileOptions},
     condition::parse_conditions,
     decode,
+    difference::loadable,
     evidence::{Evidence, Reason},
     profile::{Condition, Profile},
-    reach::Reach,
+    reach::{Found, Reach},
 };
 
 /// More names than a sentence bears are counted.
@@ -38,7 +39,7 @@ impl<'a> Subject<'a> {
         // The same on every host: what the oldest libseccomp that the profile is for makes of it.
         let named = evidence.and_then(|evidence| evidence.options.libseccomp.as_deref()?.parse().ok());
         let options = CompileOptions::default().with_libseccomp(named.unwrap_or_default());
-        let program = compile(profile, native, options)?;
+        let program = loadable(profile, native, options)?;
         Ok(Self { profile, options, reach: Reach::new(program, native), evidence })
     }
 
@@ -47,15 +48,20 @@ impl<'a> Subject<'a> {
         self.reach.native()
     }
 
-    /// A native call of this name that meets the conditions and is carried out.
-    pub(super) fn passes(&self, name: &str, conditions: &[Condition]) -> Option<[u64; 6]> {
-        self.reach.passes(self.native(), name, conditions)
+    /// Whether a native call of this name that meets the conditions is carried out, as far as it could be told: what was
+    /// not counts as one.
+    pub(super) fn passes(&self, name: &str, conditions: &[Condition]) -> bool {
+        self.reach.passes(self.native(), name, conditions) != Found::No
     }
 
-    /// The same, of every ABI of the machine: the first in which there is one.
-    pub(super) fn passes_anywhere(&self, name: &str, conditions: &[Condition]) -> Option<(Abi, [u64; 6])> {
-        let abis = self.reach.abis().iter();
-        abis.copied().find_map(|abi| Some((abi, self.reach.passes(abi, name, conditions)?)))
+    /// The same, of every ABI of the machine: the first in which it is so, and whether that could be told.
+    pub(super) fn passes_anywhere(&self, name: &str, conditions: &[Condition]) -> Option<(Abi, bool)> {
+        let passing = |abi: Abi| match self.reach.passes(abi, name, conditions) {
+            Found::Yes => Some((abi, true)),
+            Found::No => None,
+            Found::Untold => Some((abi, false)),
+        };
+        self.reach.abis().iter().copied().find_map(passing)
     }
 
     /// Who needs the call with these arguments, as far as the evidence says; empty without evidence.

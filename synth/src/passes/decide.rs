@@ -10,7 +10,7 @@ use crate::{
     decision::{Date, Decision, Verdict},
     evidence::Reason,
     finding::{Finding, Level},
-    passes::{guard::calls, observe::Observed},
+    passes::{guard, observe::Observed},
     rules::{Clauses, Rules},
 };
 
@@ -21,16 +21,18 @@ pub(crate) fn decide(
     decisions: &[Decision],
     today: Option<Date>,
 ) -> Rules {
-    for decision in decisions.iter().filter(|own| own.verdict == Verdict::Allow && is_active(own, today)) {
+    for decision in decisions.iter().filter(|own| own.verdict == Verdict::Allow && !own.is_over(today)) {
         for clause in clauses(decision) {
             let Decision { owner, reason, expires, .. } = decision.clone();
             rules.allow(&decision.syscall, clause, Reason::Decision { owner, reason, expires });
         }
     }
+    let found = std::mem::take(&mut rules.findings);
+    rules.findings = found.into_iter().flat_map(|finding| settled(&rules, seen, finding)).collect();
     for decision in decisions.iter().filter(|own| own.verdict == Verdict::Deny) {
         let denied = clauses(decision);
         let named = if denied.iter().any(Clause::is_always) {
-            calls(seen, &decision.syscall).0
+            guard::calls(seen, &decision.syscall).0
         } else {
             denied
                 .iter()
@@ -50,6 +52,47 @@ pub(crate) fn decide(
         });
     }
     rules
+}
+
+/// What is left of a finding about the ceiling where decisions let the call through.
+fn settled(rules: &Rules, seen: Observed<'_>, finding: Finding) -> Vec<Finding> {
+    // How often it was called, where that is what the finding is about.
+    let (name, all) = match &finding {
+        Finding::AboveCeiling { syscall, calls, .. } => (syscall, Some(*calls)),
+        Finding::ArgumentsAboveCeiling { syscall, .. }
+        | Finding::Narrowed { syscall, .. }
+        | Finding::MarginAboveCeiling { syscall } => (syscall, None),
+        _ => return vec![finding],
+    };
+    let Some(allowed) = rules.allowed.get(name) else { return vec![finding] };
+    let is_decision = |own: &Reason| matches!(own, Reason::Decision { .. });
+    let decided: Vec<&Clause> = allowed
+        .iter()
+        .filter_map(|(clause, reasons)| reasons.iter().any(is_decision).then_some(clause))
+        .collect();
+    if decided.is_empty() {
+        return vec![finding];
+    }
+    let narrowed = guard::narrowed(name, allowed);
+    match finding {
+        Finding::MarginAboveCeiling { .. } => return Vec::new(),
+        Finding::Narrowed { .. } => return narrowed.into_iter().collect(),
+        _ if narrowed.is_none() => return Vec::new(),
+        _ => {}
+    }
+    let left = guard::above(rules, seen, name, allowed);
+    if matches!(&left, Some(Finding::ArgumentsAboveCeiling { calls, .. }) if Some(*calls) == all) {
+        return vec![finding];
+    }
+    let known = || rules.seen.get(name).into_iter().flatten();
+    let number = known().map(|(_, calls)| *calls).fold(0, u64::saturating_add);
+    // What the decisions go by may not be among what was recorded.
+    let is_open = |(own, _): (&Clause, &u64)| {
+        decided.iter().any(|clause| clause.and(own).is_some())
+            && !decided.iter().any(|clause| clause.covers(own))
+    };
+    let is_open = all.is_some_and(|all| all == 0 || number < all) || known().any(is_open);
+    left.into_iter().chain(narrowed.filter(|_| is_open)).collect()
 }
 
 fn without(allowed: Clauses, denied: &Clause) -> Clauses {
@@ -73,11 +116,6 @@ fn clauses(decision: &Decision) -> BTreeSet<Clause> {
     clauses.iter().map(|clause| Clause::of(clause.tests().map(low))).collect()
 }
 
-fn is_active(decision: &Decision, today: Option<Date>) -> bool {
-    let is_over = decision.expires.zip(today).is_some_and(|(expires, today)| today > expires);
-    decision.verdict == Verdict::Deny || !is_over
-}
-
 /// The findings, with those that decisions are about in the form that they gave them.
 pub(crate) fn accept(
     findings: BTreeSet<Finding>,
@@ -85,7 +123,7 @@ pub(crate) fn accept(
     today: Option<Date>,
 ) -> BTreeSet<Finding> {
     let (active, expired): (Vec<&Decision>, Vec<&Decision>) =
-        decisions.iter().partition(|decision| is_active(decision, today));
+        decisions.iter().partition(|decision| !decision.is_over(today));
     let accepted = |finding: Finding| {
         let about = |decision: &&&Decision| match decision.verdict {
             Verdict::Accept => finding.level() > Level::Note,
@@ -97,6 +135,7 @@ pub(crate) fn accept(
         Finding::Accepted {
             syscall: decision.syscall.clone(),
             found: finding.message(),
+            finding: Some(Box::new(finding)),
             owner: decision.owner.clone(),
             reason: decision.reason.clone(),
             expires: decision.expires,

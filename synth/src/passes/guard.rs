@@ -9,7 +9,7 @@ use crate::{
     decode,
     evidence::Reason,
     finding::Finding,
-    passes::observe::Observed,
+    passes::observe::{Observed, tuples},
     profile::{Action, Profile},
     rules::{Clauses, Rules},
     synthesize::SynthError,
@@ -44,18 +44,19 @@ pub(crate) fn guard(
         let observed = clauses.values().flatten().any(|reason| reason.observed_abi().is_some());
         if bounded.is_empty() {
             let (calls, succeeded) = calls(seen, &name);
-            rules.findings.insert(if observed {
-                Finding::AboveCeiling { syscall: name, calls, succeeded }
-            } else {
-                Finding::MarginAboveCeiling { syscall: name }
+            // Where it lets through others, it is the arguments that are above.
+            let arguments = ceiling.get(name.as_str()).and_then(|_| above(&rules, seen, &name, &bounded));
+            let of_all = |own: &Finding| matches!(own, Finding::ArgumentsAboveCeiling { calls: some, .. } if *some == calls);
+            rules.findings.insert(match arguments.filter(of_all) {
+                _ if !observed => Finding::MarginAboveCeiling { syscall: name },
+                Some(arguments) => arguments,
+                None => Finding::AboveCeiling { syscall: name, calls, succeeded },
             });
             continue;
         }
         rules.findings.extend(above(&rules, seen, &name, &bounded));
-        let narrowed = clauses.keys().any(Clause::is_always) && !bounded.keys().any(Clause::is_always);
-        if observed && narrowed {
-            let when = bounded.keys().map(|clause| crate::display_conditions(&clause.conditions())).collect();
-            rules.findings.insert(Finding::Narrowed { syscall: name.clone(), when });
+        if observed && clauses.keys().any(Clause::is_always) {
+            rules.findings.extend(narrowed(&name, &bounded));
         }
         rules.allowed.insert(name, bounded);
     }
@@ -65,7 +66,7 @@ pub(crate) fn guard(
 /// What the ceiling lets through, by name. Entries that refuse are left aside: an unconditional refusal of a
 /// name that is also allowed does not count for libseccomp either, and a conditional one stands in the shipped
 /// ceilings only where the allowing entries already leave its case out.
-fn allowed(ceiling: &Profile) -> BTreeMap<&str, BTreeSet<Clause>> {
+pub(crate) fn allowed(ceiling: &Profile) -> BTreeMap<&str, BTreeSet<Clause>> {
     let mut allowed: BTreeMap<&str, BTreeSet<Clause>> = BTreeMap::new();
     for entry in ceiling.syscalls.iter().filter(|entry| entry.action.executes()) {
         for name in &entry.names {
@@ -119,6 +120,7 @@ impl<'r> Seen<'r> {
         let is_all = |row: &trace::Row| {
             let arguments = row.arguments.as_ref();
             arguments.is_some_and(|own| !own.wide && own.beyond == 0 && own.unread == 0)
+                && tuples(row).is_some()
         };
         Self {
             clauses: rules.seen.get(name),
@@ -132,9 +134,18 @@ impl<'r> Seen<'r> {
     }
 }
 
-/// The arguments with which a call was seen and which are above the ceiling.
-fn above(rules: &Rules, seen: Observed<'_>, name: &str, bounded: &Clauses) -> Option<Finding> {
-    let is_refused = |own: &Clause| !bounded.keys().any(|clause| clause.and(own).is_some());
+/// Under which conditions a call is allowed of which it is not known whether it meets them; none where it always is.
+pub(crate) fn narrowed(name: &str, allowed: &Clauses) -> Option<Finding> {
+    if allowed.keys().any(Clause::is_always) {
+        return None;
+    }
+    let when = allowed.keys().map(|clause| crate::display_conditions(&clause.conditions())).collect();
+    Some(Finding::Narrowed { syscall: name.to_owned(), when })
+}
+
+/// The arguments with which a call was seen and which none of the clauses lets through.
+pub(crate) fn above(rules: &Rules, seen: Observed<'_>, name: &str, allowed: &Clauses) -> Option<Finding> {
+    let is_refused = |own: &Clause| !allowed.keys().any(|clause| clause.and(own).is_some());
     let refused = rules.seen.get(name)?.iter().filter(|(own, _)| is_refused(own));
     let abi = seen.rows().find(|row| row.name == name)?.abi;
     let mut arguments = BTreeSet::new();

@@ -4,7 +4,7 @@
 //!
 //! Of the alternatives of a call, those that answer most of what was recorded come first. libseccomp 2.5 sorts tests
 //! of one argument by itself; the order of entries decides only where alternatives begin with overlapping masks, as
-//! those of `mmap` do. It costs nothing, and never made a filter slower.
+//! those of `mmap` do. What passes is the same in any order.
 
 use std::{
     cmp::Reverse,

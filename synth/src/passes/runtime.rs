@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use trace::{Abi, FilterMoment, SyscallName, Trace};
+use trace::{Abi, SyscallName, Trace};
 
 use super::{arguments::harmless_alone, observe::tuples};
 use crate::{
@@ -51,7 +51,7 @@ pub(crate) fn runtime(
         }
     }
     // Without a filter the moment is a guess, and a few of the calls come before it.
-    let seen = trace.runtime.iter().filter(|runtime| runtime.filter == FilterMoment::Loaded);
+    let seen = trace.runtime.iter().filter(|runtime| runtime.filter.was_loaded());
     for row in seen.flat_map(|runtime| &runtime.start).filter(|row| row.calls > 0) {
         let is_named = matches!(row.abi.name(row.number), SyscallName::Known(_));
         if is_named && abis.contains(&row.abi) {
@@ -165,7 +165,11 @@ mod tests {
         };
         let mut trace = trace();
         let with = |start: &trace::Row| {
-            Some(RuntimeCalls { filter: FilterMoment::Loaded, setup: Vec::new(), start: vec![start.clone()] })
+            Some(RuntimeCalls {
+                filter: trace::FilterMoment::Loaded,
+                setup: Vec::new(),
+                start: vec![start.clone()],
+            })
         };
         trace.runtime = with(&start);
         assert!(prctl("runc 1.1.5", ArgumentMode::Stable, &trace, DUMPABLE));

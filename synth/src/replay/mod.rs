@@ -5,7 +5,7 @@ mod purpose;
 
 use std::collections::BTreeSet;
 
-use trace::{Abi, Errno, FilterMoment, FirstSight, Outcome, PhaseName, Row, Trace, Values};
+use trace::{Abi, Errno, FirstSight, Outcome, PhaseName, Row, Trace, Values};
 
 use crate::{
     arguments,
@@ -16,7 +16,7 @@ use crate::{
     kernel::bypasses_filters,
     knowledge::{Fallback, siblings},
     machine::Machine,
-    possible::{Registers, possible},
+    possible::{QUESTION, Registers, possible},
     profile::Profile,
     simulate::{SeccompData, Verdict},
 };
@@ -147,19 +147,31 @@ impl Judge {
     /// The verdicts that are possible for a call of which not all is known; none if that cannot be told.
     #[must_use]
     pub fn verdicts(&self, abi: Abi, number: u32, registers: &Registers) -> Option<BTreeSet<Verdict>> {
+        self.verdicts_within(abi, number, registers, &mut { QUESTION })
+    }
+
+    /// The same, as long as something is left of what that may cost.
+    fn verdicts_within(
+        &self,
+        abi: Abi,
+        number: u32,
+        registers: &Registers,
+        left: &mut u32,
+    ) -> Option<BTreeSet<Verdict>> {
         if bypasses_filters(abi, number) {
             return Some(BTreeSet::from([Verdict::Allow]));
         }
         let SeccompData { nr, arch, .. } = SeccompData::call(abi, number, [0; 6]);
-        let answers = possible(&self.machine, nr, arch, registers)?;
+        let answers = possible(&self.machine, nr, arch, registers, left)?;
         Some(answers.into_iter().map(Verdict::from_ret).collect())
     }
 
-    /// What a profile says about a needed call; `why` is what it means that its arguments matter and are not known.
-    fn judge(&self, fact: &Fact<'_>, why: Unknown) -> Judgement {
+    /// What a profile says about a needed call; `why` is what it means that its arguments matter and are not known. What
+    /// it costs to tell is taken from what is left.
+    fn judge(&self, fact: &Fact<'_>, why: Unknown, left: &mut u32) -> Judgement {
         let Row { abi, number, name, .. } = fact.row;
-        let Some(verdicts) = self.verdicts(*abi, *number, &fact.registers) else {
-            return self.purposes.accepted(name).map_or(Judgement::Unknown(why), Judgement::OnPurpose);
+        let Some(verdicts) = self.verdicts_within(*abi, *number, &fact.registers, left) else {
+            return self.purposes.unknown(fact, why).map_or(Judgement::Unknown(why), Judgement::OnPurpose);
         };
         if verdicts.iter().all(|verdict| verdict.executes()) {
             return Judgement::Allowed;
@@ -169,13 +181,13 @@ impl Judge {
         let Some(verdict) = refusal.filter(|_| !verdicts.iter().any(|own| own.executes() || asks(own)))
         else {
             let why = if verdicts.iter().any(asks) { Unknown::Supervised } else { why };
-            return self.purposes.accepted(name).map_or(Judgement::Unknown(why), Judgement::OnPurpose);
+            return self.purposes.unknown(fact, why).map_or(Judgement::Unknown(why), Judgement::OnPurpose);
         };
         let single = verdicts.len() == 1;
         if let Some(errno) = probe(fact.row).filter(|errno| single && answers(verdict, *errno)) {
             return Judgement::NotNeeded(NotNeeded::Probe(errno));
         }
-        if let Some(purpose) = self.purposes.find(fact) {
+        if let Some(purpose) = self.purposes.find(fact, &verdicts) {
             return Judgement::OnPurpose(purpose);
         }
         if single
@@ -216,12 +228,16 @@ fn probe(row: &Row) -> Option<Errno> {
     }
 }
 
+/// What the ways to make a call may cost together, and what each may all the same, so that what is plain is told.
+const ROW: u32 = 4 * QUESTION;
+const LEAST: u32 = 4_000;
+
 /// Holds every call of a trace against a profile.
 ///
 /// The container runtime's calls count from when it loaded the filter, where that was seen.
 #[must_use]
 pub fn replay<'t>(judge: &Judge, trace: &'t Trace) -> Replay<'t> {
-    let start = trace.runtime.iter().filter(|runtime| runtime.filter == FilterMoment::Loaded);
+    let start = trace.runtime.iter().filter(|runtime| runtime.filter.was_loaded());
     let start = start.flat_map(|runtime| &runtime.start).map(|row| (Section::RuntimeStart, row));
     let exec = trace.exec.iter().flat_map(|exec| &exec.syscalls).map(|row| (Section::Exec, row));
     let workload = trace.syscalls.iter().map(|row| (Section::Workload, row));
@@ -237,11 +253,15 @@ pub fn replay<'t>(judge: &Judge, trace: &'t Trace) -> Replay<'t> {
 }
 
 fn of_row<'t>(judge: &Judge, section: Section, row: &'t Row, facts: &mut Vec<Fact<'t>>) {
+    let mut of_this_row = ROW;
     let mut push = |values: Option<&'t Values>, registers: Registers, calls: u64, why: Option<Unknown>| {
         let judgement = Judgement::NotNeeded(NotNeeded::OnlyRefused);
         let mut fact = Fact { section, row, values, registers, calls, judgement };
         if let Some(why) = why {
-            fact.judgement = judge.judge(&fact, why);
+            let share = of_this_row.clamp(LEAST, QUESTION);
+            let mut left = share;
+            fact.judgement = judge.judge(&fact, why, &mut left);
+            of_this_row = of_this_row.saturating_sub(share - left);
             if judge.purposes.leaves_out(section) && fact.judgement != Judgement::Allowed {
                 fact.judgement = Judgement::NotNeeded(NotNeeded::LeftOut(section));
             }
@@ -271,7 +291,7 @@ fn of_row<'t>(judge: &Judge, section: Section, row: &'t Row, facts: &mut Vec<Fac
 
 /// The registers of recorded calls. Of an argument that the kernel reads as 32 bits the upper half is known too: it was
 /// zero, or is said not to have been.
-fn registers(row: &Row, arguments: &trace::Arguments, values: &Values) -> Registers {
+pub(crate) fn registers(row: &Row, arguments: &trace::Arguments, values: &Values) -> Registers {
     let mut registers = Registers::default();
     for (kept, value) in
         arguments.kept.iter().zip(&values.arguments).filter(|(kept, _)| kept.offset.is_none())

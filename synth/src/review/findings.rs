@@ -12,9 +12,14 @@ use crate::{
 };
 
 /// The remarks, the worst first.
-pub(super) fn findings(input: &Input<'_>, wider: &[Wider]) -> Result<Vec<Remark>, CompileError> {
+pub(super) fn findings(
+    input: &Input<'_>,
+    (wider, undecided): (&[Wider], &[String]),
+) -> Result<Vec<Remark>, CompileError> {
     let mut list = about_evidence(input);
     list.extend(of_wider(input, wider));
+    list.extend(of_undecided(input, undecided));
+    list.extend(expired(input));
     let found = input.own_evidence().map(|evidence| evidence.findings.as_slice()).unwrap_or_default();
     let lints = lint(input.profile, input.native, input.own_evidence())?;
     let is_said = |finding: &&Finding| !lints.iter().any(|lint| says(lint.id, finding));
@@ -83,7 +88,7 @@ fn about_evidence(input: &Input<'_>) -> Vec<Remark> {
 
 /// What is allowed beyond the reference, and nobody answers for.
 fn of_wider(input: &Input<'_>, wider: &[Wider]) -> Option<Remark> {
-    let undecided: Vec<&Wider> = wider.iter().filter(|own| own.decided.is_none()).collect();
+    let undecided: Vec<&Wider> = wider.iter().filter(|own| !own.open.is_empty()).collect();
     if undecided.is_empty() {
         return None;
     }
@@ -102,6 +107,35 @@ fn of_wider(input: &Input<'_>, wider: &[Wider]) -> Option<Remark> {
         what_to_do: "Take them out, or have someone answer for them: `[[decision]] verdict = \"allow\"` with a reason, an owner and an expiry in `workload.toml`.".to_owned(),
         found_in: "profile".to_owned(),
     })
+}
+
+/// What may be wider, for all that is known.
+fn of_undecided(input: &Input<'_>, undecided: &[String]) -> Option<Remark> {
+    let first = undecided.first()?;
+    Some(Remark {
+        id: "wider-undecided".to_owned(),
+        severity: Severity::Danger,
+        title: format!("It could not be decided whether all is within {}", input.against.name),
+        detail: format!(
+            "Of {} that is not known, the first is {first}.",
+            crate::finding::calls(undecided.len())
+        ),
+        calls: undecided.iter().filter_map(|own| Some(own.split_once(':')?.0.to_owned())).collect(),
+        what_to_do: "Write the conditions of these calls in fewer or simpler entries, and review again."
+            .to_owned(),
+        found_in: "profile".to_owned(),
+    })
+}
+
+/// What has expired since the profile was made, which still goes by it.
+fn expired(input: &Input<'_>) -> Vec<Remark> {
+    let findings = input.own_evidence().map(|own| own.findings.as_slice()).unwrap_or_default();
+    let over = input.decisions.iter().filter(|own| own.is_over(input.today));
+    let over = over.filter_map(|own| {
+        let (verdict, syscall, owner) = (own.verdict, own.syscall.clone(), own.owner.clone());
+        Some(Finding::DecisionExpired { verdict, syscall, owner, expired: own.expires? })
+    });
+    over.filter(|own| !findings.contains(own)).map(|own| of_finding(&own)).collect()
 }
 
 /// Whether a lint says of the filter what the finding says of the recording.
@@ -172,7 +206,7 @@ const fn about(finding: &Finding) -> (&'static str, &'static str, &'static str) 
         ),
         Finding::Narrowed { .. } => (
             "narrowed",
-            "A call is allowed as far as the ceiling does",
+            "A call is allowed only with arguments of which the recording says nothing",
             "Nothing; record arguments if the workload is refused here.",
         ),
         Finding::MarginAboveCeiling { .. } => (

@@ -13,23 +13,24 @@ mod rules;
 mod summary;
 mod surface;
 
-use trace::{Abi, Trace};
+use trace::{Abi, Digest, Trace};
 
 use crate::{
     compile::{CompileError, CompileOptions},
     completeness::Completeness,
     cost::{CostError, cost},
+    decision::Date,
     evidence::{Evidence, EvidenceDecision},
     profile::Profile,
 };
 
 use open::Open;
 
-pub use digest::PREDICATE_TYPE;
+pub use digest::{Files, PREDICATE_TYPE};
 pub use model::{
-    Added, Against, AttackOutcome, AttackRow, Attacks, Blind, Digests, LeftOut, Made, Origin, PhaseGroup,
-    REVIEW_VERSION, Recorded, Refused, Remark, Replayed, Review, Rule, Seen, SpecialAnswer, Starts, Subject,
-    Summary, SurfaceClass, Way, Wider,
+    Added, Against, AttackOutcome, AttackRow, Attacks, Blind, Decided, Digests, LeftOut, Made, Origin,
+    PhaseGroup, REVIEW_VERSION, Recorded, RecordedImage, Refused, Remark, Replayed, Review, Rule, Seen,
+    SpecialAnswer, Starts, Subject, Summary, SurfaceClass, Way, Wider,
 };
 pub use reasons::sentences;
 
@@ -50,6 +51,8 @@ pub struct Input<'a> {
     pub completeness: Option<Completeness>,
     /// What reviewers decided.
     pub decisions: Vec<EvidenceDecision>,
+    /// The day, for decisions that expire; without it none has.
+    pub today: Option<Date>,
     /// What the profile is compared with.
     pub against: Compared<'a>,
     /// How starts went that were watched after the profile was made.
@@ -65,6 +68,8 @@ pub struct Compared<'a> {
     pub name: String,
     /// Where it comes from.
     pub source: Option<String>,
+    /// SHA-256 of its file, or of a shipped default's JSON.
+    pub digest: Digest,
     /// The profile.
     pub profile: &'a Profile,
 }
@@ -107,7 +112,8 @@ pub fn review(input: &Input<'_>) -> Result<Review, ReviewError> {
         }
         None => (None, Vec::new()),
     };
-    let findings = findings::findings(input, &wider)?;
+    let refused = input.trace.map(|trace| compared::refused(input, trace)).transpose()?.unwrap_or_default();
+    let findings = findings::findings(input, (&wider, &undecided))?;
     Ok(Review {
         version: REVIEW_VERSION.to_owned(),
         tool: format!("seccomp-learn {}", env!("CARGO_PKG_VERSION")),
@@ -123,9 +129,9 @@ pub fn review(input: &Input<'_>) -> Result<Review, ReviewError> {
             &findings,
         ),
         answers: rules::answers(input.profile, input.native),
-        decisions: input.decisions.clone(),
+        decisions: rules::decisions(input),
         blind: blind::blind(input, &rules),
-        refused: input.trace.map(|trace| compared::refused(trace, &rules)).unwrap_or_default(),
+        refused,
         phases: surface::phases(&rules),
         surface: surface::surface(input.native, &open, &there),
         completeness: input.completeness.clone(),

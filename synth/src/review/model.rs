@@ -7,7 +7,12 @@ use serde::Serialize;
 use trace::{Abi, Digest, FirstSight, GpuDriver, PhaseName};
 
 use crate::{
-    catalogue::Risk, completeness::Completeness, cost::Cost, evidence::EvidenceDecision, lint::Severity,
+    catalogue::Risk,
+    completeness::Completeness,
+    cost::Cost,
+    decision::{Date, Verdict},
+    explain::Carried,
+    lint::Severity,
 };
 
 /// The version of this format, `major.minor`.
@@ -37,7 +42,7 @@ pub struct Review {
     /// What is refused in another way than by default.
     pub answers: Vec<SpecialAnswer>,
     /// What reviewers decided.
-    pub decisions: Vec<EvidenceDecision>,
+    pub decisions: Vec<Decided>,
     /// What no filter can see, as far as it concerns this profile.
     pub blind: Vec<Blind>,
     /// What a filter refused while the workload was recorded.
@@ -93,7 +98,7 @@ pub struct Made {
     pub runtime: Vec<String>,
     /// The command, secrets masked.
     pub command: Vec<String>,
-    /// The image's digest.
+    /// The image's digest: that of the newest run, where they differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<Digest>,
     /// The container runtime.
@@ -136,9 +141,8 @@ pub struct Recorded {
     /// Whether a GPU device was used; none where that is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu: Option<bool>,
-    /// The image's name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub image_name: Option<String>,
+    /// The images, that of the newest run first; none where no container was recorded.
+    pub images: Vec<RecordedImage>,
     /// Whether it ran with `no_new_privs`, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_new_privileges: Option<bool>,
@@ -146,6 +150,19 @@ pub struct Recorded {
     pub exec_sessions: u64,
     /// In which ways the recording changed the workload.
     pub perturbations: BTreeSet<String>,
+}
+
+/// An image that was recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct RecordedImage {
+    /// Its name, as the engine was given it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// How many of the runs are of it.
+    pub runs: u64,
 }
 
 /// What the recorded calls get from the profile: each is judged by the compiled filter.
@@ -185,6 +202,14 @@ pub struct Digests {
     pub evidence: Option<Digest>,
     /// The traces' own digests, ordered.
     pub traces: Vec<Digest>,
+    /// That of all of them merged, where they are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub merged: Option<Digest>,
+    /// Of the file of the starts that were held out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<Digest>,
+    /// Of what the profile is compared with: the file, or a shipped default's JSON.
+    pub against: Digest,
     /// The lines that `review` is the digest of.
     pub manifest: String,
 }
@@ -213,6 +238,8 @@ pub struct Summary {
     pub not_observed: BTreeMap<Origin, usize>,
     /// The syscalls that the workload used with success and that the profile refuses.
     pub left_out: BTreeSet<String>,
+    /// Those of which some calls succeeded and some failed, and of which the profile refuses no more than failed.
+    pub left_out_perhaps: BTreeSet<String>,
     /// What the recorded calls get; none where there are no traces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replayed: Option<Replayed>,
@@ -235,7 +262,7 @@ pub struct Against {
     /// Where it comes from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// SHA-256 of its JSON.
+    /// SHA-256 of its file, or of a shipped default's JSON.
     pub digest: Digest,
 }
 
@@ -326,9 +353,34 @@ pub struct Wider {
     pub there: Vec<String>,
     /// A call that shows the difference.
     pub example: String,
-    /// Who allowed that, and why.
+    /// Who allowed that, or some of it, and why.
+    pub decided: Vec<String>,
+    /// Decisions that allowed it, or some of it, and no longer count.
+    pub expired: Vec<String>,
+    /// Those of the cases that no decision answers for; empty where it was decided.
+    pub open: Vec<String>,
+}
+
+/// What a reviewer decided, and whether it still counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Decided {
+    /// Which way.
+    pub verdict: Verdict,
+    /// The syscall.
+    pub syscall: String,
+    /// The conditions that must all hold; `always` for the call as such.
+    pub when: String,
+    /// The same in words.
+    pub words: String,
+    /// Why.
+    pub reason: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// The last day on which it counts; none for good.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub decided: Option<String>,
+    pub expires: Option<Date>,
+    /// Whether that day was over when the review was made.
+    pub expired: bool,
 }
 
 /// Something that the workload did and that the profile refuses.
@@ -340,8 +392,11 @@ pub struct LeftOut {
     pub arguments: Vec<String>,
     /// How often it was called.
     pub calls: u64,
-    /// Whether it succeeded, as far as that is known.
-    pub succeeded: bool,
+    /// Whether it succeeded, at least once; none where as many calls of this name failed, perhaps these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub succeeded: Option<bool>,
+    /// Who made it: `workload`, `runtime start`, `exec session`.
+    pub whose: String,
     /// What took it out.
     pub by: String,
     /// Who accepted that, and why.
@@ -459,8 +514,8 @@ pub struct Refused {
     pub also_made: bool,
     /// Who was refused it first.
     pub first: FirstSight,
-    /// Whether the profile allows it.
-    pub allowed: bool,
+    /// What the profile does about it.
+    pub here: Carried,
 }
 
 /// What the profile does about known attacks.

@@ -6,7 +6,7 @@ use trace::{Abi, Row, Trace, Values};
 
 use super::{
     Input,
-    model::{Origin, Rule, Seen, SpecialAnswer, Way},
+    model::{Decided, Origin, Rule, Seen, SpecialAnswer, Way},
     open::Open,
     reasons::{Sight, sentences},
 };
@@ -46,7 +46,9 @@ pub(super) fn rules(input: &Input<'_>, open: &Open) -> Vec<Rule> {
     let seen = input.trace.map(seen).unwrap_or_default();
     let one = |(syscall, ways): (&str, Vec<Way>)| {
         let reasons = reasons.remove(syscall).unwrap_or_default();
-        rule(syscall, ways, &reasons, seen.get(syscall), &input.decisions, open.get(syscall))
+        let decisions = input.decisions.iter().filter(|own| own.syscall == syscall);
+        let decisions = decisions.map(|own| decided_by(own, input)).collect();
+        rule(syscall, ways, &reasons, seen.get(syscall), decisions, open.get(syscall))
     };
     ways.into_iter().map(one).collect()
 }
@@ -56,7 +58,7 @@ fn rule(
     mut ways: Vec<Way>,
     reasons: &BTreeSet<&Reason>,
     seen: Option<&BTreeMap<String, Seen>>,
-    decisions: &[EvidenceDecision],
+    decisions: Vec<String>,
     always: Option<bool>,
 ) -> Rule {
     // What was seen stands first.
@@ -82,13 +84,13 @@ fn rule(
         first: sight.first,
         outcomes: sight.outcomes,
         seen,
-        decisions: decisions.iter().filter(|own| own.syscall == syscall).map(decided).collect(),
+        decisions,
         attacks: Vec::new(),
     }
 }
 
 /// How conditions are written where there is none.
-const ALWAYS: &str = "always";
+pub(super) const ALWAYS: &str = "always";
 
 fn of_evidence(rule: &EvidenceRule, native: Abi) -> Way {
     let abi = rule.allowed_in.iter().copied().find(|abi| *abi == native);
@@ -121,10 +123,33 @@ fn by_default() -> Way {
     }
 }
 
+/// The decisions, with what they come to on this day.
+pub(super) fn decisions(input: &Input<'_>) -> Vec<Decided> {
+    let one = |own: &EvidenceDecision| Decided {
+        verdict: own.verdict,
+        syscall: own.syscall.clone(),
+        when: own.when.clone(),
+        words: in_words(own, input.native),
+        reason: own.reason.clone(),
+        owner: own.owner.clone(),
+        expires: own.expires,
+        expired: own.is_over(input.today),
+    };
+    input.decisions.iter().map(one).collect()
+}
+
+fn in_words(decision: &EvidenceDecision, native: Abi) -> String {
+    decode::alternatives(native, &decision.syscall, std::slice::from_ref(&decision.when))
+}
+
 /// A decision in a sentence.
-pub(super) fn decided(decision: &EvidenceDecision) -> String {
-    let until = decision.expires.map(|expires| format!(" until {expires}")).unwrap_or_default();
-    let when = if decision.when == ALWAYS { String::new() } else { format!(" where {}", decision.when) };
+pub(super) fn decided_by(decision: &EvidenceDecision, input: &Input<'_>) -> String {
+    let over = if decision.is_over(input.today) { ", expired" } else { "" };
+    let until = decision.expires.map(|expires| format!(" until {expires}{over}")).unwrap_or_default();
+    let when = match decision.when.as_str() {
+        ALWAYS => String::new(),
+        _ => format!(" where {}", in_words(decision, input.native)),
+    };
     format!("{}{when} by {}{until}: {}", decision.verdict.as_str(), decision.owner, decision.reason)
 }
 

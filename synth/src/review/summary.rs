@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trace::{Backend, Startup, Trace};
+use trace::{Backend, Recorder, Startup, Target, Trace};
 
 use super::{
     Input,
     model::{
-        Added, Against, LeftOut, Made, Origin, Recorded, Remark, Replayed, Rule, Subject, Summary, Wider,
+        Added, Against, LeftOut, Made, Origin, Recorded, RecordedImage, Remark, Replayed, Rule, Subject,
+        Summary, Wider,
     },
     open::Open,
     rules::answer,
@@ -16,6 +17,8 @@ use super::{
 use crate::{
     evidence::{Evidence, Reason},
     finding::Finding,
+    replay::Section,
+    sidecar::newest,
 };
 
 pub(super) fn subject(input: &Input<'_>) -> Subject {
@@ -67,7 +70,7 @@ fn recorded(trace: &Trace) -> Recorded {
             Backend::Notify => "notify",
         })
         .collect();
-    let container = trace.target.container.as_ref();
+    let container = newest(trace).container.as_ref();
     Recorded {
         from: started.first().copied().unwrap_or_default().to_owned(),
         to: started.last().copied().unwrap_or_default().to_owned(),
@@ -80,11 +83,28 @@ fn recorded(trace: &Trace) -> Recorded {
         lost_calls: trace.losses.lost_calls(),
         confined: trace.confined,
         gpu: trace.target.gpu,
-        image_name: container.and_then(|container| container.image.clone()),
+        images: images(&runs),
         no_new_privileges: container.and_then(|container| container.no_new_privileges),
         exec_sessions: trace.exec.as_ref().map_or(0, |exec| exec.sessions),
         perturbations: runs.iter().flat_map(|(recorder, _)| recorder.perturbations.clone()).collect(),
     }
+}
+
+/// The images of the runs, that of the newest run first.
+fn images(runs: &[(&Recorder, &Target)]) -> Vec<RecordedImage> {
+    let mut runs = runs.to_vec();
+    runs.sort_by(|(one, _), (other, _)| other.started.cmp(&one.started));
+    let mut images: Vec<RecordedImage> = Vec::new();
+    for (_, target) in runs {
+        let name = target.container.as_ref().and_then(|container| container.image.clone());
+        let digest = target.image;
+        match images.iter_mut().find(|own| (&own.name, own.digest) == (&name, digest)) {
+            Some(own) => own.runs += 1,
+            None if name.is_none() && digest.is_none() => {}
+            None => images.push(RecordedImage { name, digest, runs: 1 }),
+        }
+    }
+    images
 }
 
 pub(super) fn summary(
@@ -97,11 +117,18 @@ pub(super) fn summary(
     findings: &[Remark],
 ) -> Summary {
     let own = input.own_evidence();
-    let unseen = |rule: &&Rule| !rule.origin.is_observed();
+    let unseen = |rule: &&&Rule| !rule.origin.is_observed();
     let mut not_observed: BTreeMap<Origin, usize> = BTreeMap::new();
+    // Of the machine's own calls, as all that is counted here.
+    let rules: Vec<&Rule> = rules.iter().filter(|rule| open.get(&rule.syscall).is_some()).collect();
     for rule in rules.iter().filter(|rule| own.is_some() && unseen(rule)) {
         *not_observed.entry(rule.origin).or_default() += 1;
     }
+    // What the runtime or a session beside the workload did is in the table.
+    let of_workload = left_out.iter().filter(|own| own.whose == Section::Workload.as_str());
+    let left = |succeeded: Option<bool>| {
+        of_workload.clone().filter(|own| own.succeeded == succeeded).map(|own| own.syscall.clone()).collect()
+    };
     let mut weights = BTreeMap::new();
     for finding in findings {
         *weights.entry(finding.severity).or_default() += 1;
@@ -110,7 +137,7 @@ pub(super) fn summary(
         against: Against {
             name: input.against.name.clone(),
             source: input.against.source.clone(),
-            digest: input.against.profile.digest(),
+            digest: input.against.digest,
         },
         wider: wider.iter().map(|own| own.syscall.clone()).collect(),
         undecided,
@@ -120,7 +147,8 @@ pub(super) fn summary(
         against_allowed: there.iter().count(),
         observed: own.map(|_| rules.iter().filter(|rule| rule.origin.is_observed()).count()),
         not_observed,
-        left_out: left_out.iter().filter(|own| own.succeeded).map(|own| own.syscall.clone()).collect(),
+        left_out: left(Some(true)),
+        left_out_perhaps: left(None),
         replayed,
         answered_enosys: own.map(answered_enosys).unwrap_or_default(),
         added: own.map(added).unwrap_or_default(),

@@ -2,11 +2,11 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use seccomp_learn_synth::arguments::{self, Argument, ArgumentUse, Captured, captured};
-use trace::{Abi, Trace};
+use trace::{Abi, Errno, ExecCalls, FilterMoment, Outcome, PhaseName, Row, RuntimeCalls, Trace};
 
 use crate::common::{called, row, trace};
 
@@ -63,9 +63,111 @@ pub(crate) fn kept(name: &str, registers: &[u64; 6]) -> Vec<u64> {
     call.arguments.iter().map(one).collect()
 }
 
+/// Every call is needed, and they ended in many ways.
 pub(crate) fn recorded(calls: &[Calls]) -> Trace {
     let of = |(name, tuples): &Calls| {
-        called(Abi::X86_64, name, tuples.iter().map(|registers| kept(name, registers)).collect::<Vec<_>>())
+        let row = called(
+            Abi::X86_64,
+            name,
+            tuples.iter().map(|registers| kept(name, registers)).collect::<Vec<_>>(),
+        );
+        let salt = tuples.iter().flatten().fold(0u64, |sum, own| sum.wrapping_mul(31).wrapping_add(*own));
+        shown(row, NEEDED[(salt % NEEDED.len() as u64) as usize])
     };
     trace(calls.iter().map(of).chain([row(Abi::X86_64, "read", 1)]))
+}
+
+/// What a recording shows of a call beside its arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    Succeeded,
+    /// With an errno that is no answer to a probe.
+    Failed,
+    /// With both errnos of a probe, which therefore it is not.
+    FailedTwice,
+    /// Some of the calls a filter answered.
+    AlsoRefused,
+    InFlight,
+    NeverReturned,
+    /// All failed with this errno.
+    Probe(Errno),
+    /// A filter answered all.
+    Refused,
+}
+
+pub(crate) const NEEDED: [Shown; 6] = [
+    Shown::Succeeded,
+    Shown::Failed,
+    Shown::FailedTwice,
+    Shown::AlsoRefused,
+    Shown::InFlight,
+    Shown::NeverReturned,
+];
+
+pub(crate) fn any_shown() -> impl Strategy<Value = Shown> {
+    let not = vec![Shown::Probe(Errno::ENOSYS), Shown::Probe(Errno::EPERM), Shown::Refused];
+    prop_oneof![4 => prop::sample::select(NEEDED.to_vec()), 1 => prop::sample::select(not)]
+}
+
+/// A row whose calls went so, by another program in another phase than the next one's.
+pub(crate) fn shown(mut row: Row, how: Shown) -> Row {
+    let error = |errno| Outcome::Error(errno);
+    let (outcomes, denied) = match how {
+        Shown::Succeeded => (vec![(Outcome::Ok, row.calls)], 0),
+        Shown::Failed => (vec![(error(Errno::new(2).unwrap()), row.calls)], 0),
+        Shown::FailedTwice if row.calls > 1 => {
+            (vec![(error(Errno::ENOSYS), 1), (error(Errno::EPERM), row.calls - 1)], 0)
+        }
+        Shown::AlsoRefused => (vec![(Outcome::Ok, row.calls)], 3),
+        Shown::FailedTwice | Shown::InFlight | Shown::NeverReturned => {
+            (vec![(Outcome::Ok, row.calls - 1)], 0)
+        }
+        Shown::Probe(errno) => (vec![(error(errno), row.calls)], 0),
+        Shown::Refused => (Vec::new(), 2),
+    };
+    row.outcomes = outcomes.into_iter().filter(|(_, calls)| *calls > 0).collect();
+    let ended: u64 = row.outcomes.values().sum();
+    (row.in_flight, row.never_returned) = (0, 0);
+    match how {
+        Shown::NeverReturned => row.never_returned = row.calls - ended,
+        Shown::Refused => (row.calls, row.arguments) = (0, None),
+        _ => row.in_flight = row.calls - ended,
+    }
+    row.denied = denied;
+    row.refusals =
+        BTreeMap::from([(error(Errno::EPERM), denied)]).into_iter().filter(|(_, own)| *own > 0).collect();
+    let phases = [PhaseName::Startup, PhaseName::Serving, PhaseName::Shutdown];
+    row.phases = BTreeSet::from([phases[(row.number % 3) as usize]]);
+    row.first.comm = format!("worker {}", row.number % 5);
+    row
+}
+
+/// Whether a program was answered something else than a probe is.
+pub(crate) fn is_needed(row: &Row) -> bool {
+    let is_probe = |(outcome, calls): (&Outcome, &u64)| {
+        *calls == row.calls && matches!(outcome, Outcome::Error(Errno::ENOSYS | Errno::EPERM))
+    };
+    row.calls > 0 && !row.outcomes.iter().any(is_probe)
+}
+
+/// Rows of which some are those of exec sessions and of the container runtime, and one that was needed.
+pub(crate) fn in_sections(mut rows: Vec<Row>, exec: bool, filter: Option<FilterMoment>) -> Trace {
+    let read = row(Abi::X86_64, "read", 1);
+    rows.retain(|row| (row.abi, row.number) != (read.abi, read.number));
+    let (mut own, mut others) = (vec![read], Vec::new());
+    for (place, row) in rows.into_iter().enumerate() {
+        if place % 3 == 2 { others.push(row) } else { own.push(row) }
+    }
+    let mut all = trace(own);
+    if let Some(filter) = filter {
+        let start = others.iter().filter(|row| row.number % 2 == 0).cloned().collect();
+        all.runtime = Some(RuntimeCalls { filter, setup: Vec::new(), start });
+    }
+    if exec {
+        all.exec = Some(ExecCalls { sessions: 1, syscalls: others });
+    } else {
+        all.syscalls.extend(others);
+    }
+    all.seal().unwrap();
+    all
 }

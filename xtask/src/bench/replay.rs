@@ -13,8 +13,8 @@ use crate::system;
 /// Options of `replay`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Also judges and merges so many traces of 200 rows, which takes 60 KiB of disk each
-    #[arg(long, value_name = "N")]
+    /// Also judges and merges so many traces of 200 rows, at least 4, which takes 60 KiB of disk each
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(4..))]
     traces: Option<u32>,
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             let (seconds, memory) = measured(&program, verb, &traces)?;
             println!(
                 "| {count} | {verb} | {seconds:.1} | {:.2} | {memory:.0} |",
-                seconds * 1e3 / f64::from(count.max(1))
+                seconds * 1e3 / f64::from(count)
             );
         }
     }

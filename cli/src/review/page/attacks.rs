@@ -7,7 +7,7 @@ use super::{
     Section,
     text::{code, scrolling},
 };
-use crate::review::text::plain;
+use crate::terminal::visible;
 
 pub(super) fn section(review: &Review) -> Section {
     let attacks = &review.attacks;
@@ -21,7 +21,7 @@ pub(super) fn section(review: &Review) -> Section {
     let controls = of(&|row| row.control || row.outcome == AttackOutcome::Outside);
     let judged = controls.iter().filter(|row| row.outcome != AttackOutcome::Outside).count();
     let stopped = controls.iter().filter(|row| row.outcome == AttackOutcome::Blocked).count();
-    let against = plain(&review.summary.against.name);
+    let against = visible(&review.summary.against.name);
     let body = html! {
         p {
             "Of " (attacks.decided) " vulnerabilities and escapes that a filter decides about, this profile takes a needed call from "
@@ -63,9 +63,9 @@ fn table(rows: &[&AttackRow], calls: &str, against: &str) -> Markup {
                             td data-label=(calls) { @for (place, call) in row.calls.iter().enumerate() { @if place > 0 { ", " } (code(call)) } }
                             td data-label="Also needs" { @if row.gate == "none" { "nothing else" } @else { (row.gate) } }
                             td data-label="Kind, and note" {
-                            @if !row.control { (row.class) @if !row.note.is_empty() { ": " } }
-                            (row.note)
-                        }
+                                @if !row.control { (row.class) @if !row.note.is_empty() { ": " } }
+                                (row.note)
+                            }
                         }
                     }
                 }

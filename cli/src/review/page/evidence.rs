@@ -3,7 +3,7 @@
 
 use maud::{Markup, html};
 use synth::{
-    Completeness, Estimate, Singleton,
+    Carried, Completeness, Estimate, Singleton,
     review::{Review, SurfaceClass},
 };
 
@@ -11,11 +11,13 @@ use super::{
     Section, picture,
     text::{code, codes, phases as in_phases, scrolling},
 };
-use crate::review::text::{percent, plain};
-use crate::terminal::{count, thousands};
+use crate::{
+    review::text::at_most,
+    terminal::{count, thousands, visible},
+};
 
 pub(super) fn surface(review: &Review) -> Section {
-    let against = plain(&review.summary.against.name);
+    let against = visible(&review.summary.against.name);
     let row = |class: &SurfaceClass| {
         html! {
             tr {
@@ -99,7 +101,7 @@ fn starts(review: &Review) -> Markup {
                 p {
                     (count(starts.starts.into(), "start")) " under this very profile, which were not used to make it; "
                     (starts.denied) " with a denial. "
-                    @if let Some(bound) = starts.upper_bound { "At 95 % confidence up to " (percent(bound)) " of such starts may still meet one. " }
+                    @if let Some(bound) = starts.upper_bound { "At 95 % confidence up to " (at_most(bound)) " of such starts may still meet one. " }
                     @if starts.not_known > 0 { (count(starts.not_known.into(), "further start")) " could not be judged." }
                 }
                 p.soft { "That holds for the scenario that was started, and for no other: log rotation, certificate renewal, running out of memory or a driver reset were not tried unless the scenario has them." }
@@ -127,7 +129,7 @@ fn runs(own: &Completeness) -> Markup {
         }
         details.block {
             summary { "What these figures assume" }
-            ul { @for text in &own.assumptions { li { (plain(text)) } } }
+            ul { @for text in &own.assumptions { li { (visible(text)) } } }
         }
     }
 }
@@ -189,7 +191,7 @@ pub(super) fn refused(review: &Review) -> Section {
                                 td data-label="Answers" { (own.answers.iter().map(|(answer, times)| format!("{answer} {}", thousands(*times))).collect::<Vec<_>>().join(", ")) }
                                 td data-label="Also carried out" { @if own.also_made { "yes" } @else { "no, so it was not needed" } }
                                 td data-label="First by" { (code(&own.first.comm)) " after " (thousands(own.first.after_ms)) " ms" }
-                                td data-label="In this profile" { @if own.allowed { "allowed" } @else { "refused" } }
+                                td data-label="In this profile" { (here(own.here)) }
                             }
                         }
                     }
@@ -198,6 +200,15 @@ pub(super) fn refused(review: &Review) -> Section {
         }
     };
     Section { id: "refused", title: "Refused while recording".to_owned(), body }
+}
+
+const fn here(answer: Carried) -> &'static str {
+    match answer {
+        Carried::Allowed => "allowed",
+        Carried::Partly => "some of it allowed",
+        Carried::Refused => "refused",
+        Carried::Unknown => "not known",
+    }
 }
 
 pub(super) fn about(review: &Review) -> Section {
@@ -210,8 +221,10 @@ pub(super) fn about(review: &Review) -> Section {
     };
     let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
     if let Some(made) = &subject.made {
+        if subject.recorded.is_none() {
+            add("image", made.image.map(|digest| digest.to_string()).unwrap_or_default());
+        }
         add("command", made.command.join(" "));
-        add("image", made.image.map(|digest| digest.to_string()).unwrap_or_default());
         add("container runtime", made.container_runtime.clone().unwrap_or_default());
         add("made by", made.tool.clone());
         let source = made.ceiling_source.as_ref().map(|source| format!(" ({source})")).unwrap_or_default();
@@ -225,7 +238,11 @@ pub(super) fn about(review: &Review) -> Section {
         add("phases covered", covered.join(", "));
     }
     if let Some(recorded) = &subject.recorded {
-        add("image name", recorded.image_name.clone().unwrap_or_default());
+        for image in &recorded.images {
+            let digest = image.digest.map(|digest| digest.to_string());
+            let words = [image.name.clone(), digest].into_iter().flatten().collect::<Vec<_>>().join(", ");
+            add("image", format!("{words}: {}", count(image.runs, "run")));
+        }
         add("recorded", format!("{} from {} to {}", count(recorded.runs, "run"), recorded.from, recorded.to));
         add("recorded with", recorded.backend.clone());
         add("kernels", recorded.kernels.iter().cloned().collect::<Vec<_>>().join(", "));
@@ -241,7 +258,7 @@ pub(super) fn about(review: &Review) -> Section {
     add("architectures", subject.architectures.join(", "));
     add("every other call", subject.default_answer.clone());
     let body = html! {
-        dl.facts { @for (name, text) in &facts { dt { (name) } dd { (plain(text)) } } }
+        dl.facts { @for (name, text) in &facts { dt { (name) } dd { (visible(text)) } } }
         @if subject.made.is_none() { p { "The profile has no evidence of its own, so nothing is known of how it was made." } }
     };
     Section { id: "about", title: "The evidence".to_owned(), body }

@@ -3,15 +3,14 @@
 use maud::{Markup, html};
 use synth::{
     Severity,
-    review::{Remark, Review},
+    review::{Remark, Review, Wider},
 };
 
 use super::{
     Section,
     text::{code, codes, prose, scrolling},
 };
-use crate::review::text::plain;
-use crate::terminal::{count, thousands};
+use crate::terminal::{count, thousands, visible};
 
 pub(super) fn section(review: &Review) -> Section {
     let (notes, serious): (Vec<&Remark>, Vec<&Remark>) =
@@ -40,7 +39,7 @@ fn finding(own: &Remark) -> Markup {
     let named = own.calls.iter().all(|call| own.detail.contains(&format!("`{call}`")));
     html! {
         article.finding.(class) {
-            h3 { span { (plain(&own.title)) } " " span.pill.(class) { (word) } }
+            h3 { span { (visible(&own.title)) } " " span.pill.(class) { (word) } }
             p { (prose(&own.detail)) }
             @if !named { (codes(own.calls.iter().take(MOST))) }
             @if !named && own.calls.len() > MOST { p.soft { "and " (own.calls.len() - MOST) " more" } }
@@ -50,7 +49,7 @@ fn finding(own: &Remark) -> Markup {
 }
 
 pub(super) fn wider(review: &Review) -> Section {
-    let against = plain(&review.summary.against.name);
+    let against = visible(&review.summary.against.name);
     let either = |cases: &[String], none: &str| {
         html! {
             @match cases {
@@ -78,23 +77,34 @@ pub(super) fn wider(review: &Review) -> Section {
                                 td data-label="Allowed here besides" { (either(&own.here, "never")) }
                                 td data-label={ "Allowed by " (against) } { (either(&own.there, "never")) }
                                 td data-label="For example" { (code(&own.example)) }
-                                td data-label="Decision" {
-                                    @match &own.decided { Some(text) => { (plain(text)) }, None => { span.pill.danger { "none" } } }
-                                }
+                                td data-label="Decision" { (answers(own)) }
                             }
                         }
                     }
                 }
             }))
         }
-        @for text in &review.summary.undecided { p { "Not decided: " (plain(text)) } }
+        @for text in &review.summary.undecided { p { "Not decided: " (visible(text)) } }
         p.soft.small {
             (against)
-            @if let Some(source) = &review.summary.against.source { ": " (plain(source)) }
+            @if let Some(source) = &review.summary.against.source { ": " (visible(source)) }
             ", " (code(&review.summary.against.digest.to_string()))
         }
     };
     Section { id: "wider", title: format!("Wider than {against}"), body }
+}
+
+/// What decisions say about a call that is wider.
+fn answers(own: &Wider) -> Markup {
+    html! {
+        @for text in &own.decided { p { (visible(text)) } }
+        @for text in &own.expired { p { (visible(text)) } }
+        @if own.decided.is_empty() && !own.open.is_empty() {
+            span.pill.danger { @if own.expired.is_empty() { "none" } @else { "expired" } }
+        } @else if !own.open.is_empty() {
+            p { span.pill.danger { "not for" } " " @for (place, case) in own.open.iter().enumerate() { @if place > 0 { " or " } (code(case)) } }
+        }
+    }
 }
 
 pub(super) fn left_out(review: &Review) -> Section {
@@ -124,7 +134,7 @@ pub(super) fn left_out(review: &Review) -> Section {
                     tbody {
                         @for own in &review.left_out {
                             tr {
-                                th scope="row" { (code(&own.syscall)) }
+                                th scope="row" { (code(&own.syscall)) @if own.whose != "workload" { p.soft { "by the " (own.whose) } } }
                                 td data-label="With" {
                                     @match own.arguments.as_slice() {
                                         [] => { "any arguments" }
@@ -132,10 +142,10 @@ pub(super) fn left_out(review: &Review) -> Section {
                                     }
                                 }
                                 td.number data-label="Calls" { (thousands(own.calls)) }
-                                td data-label="Succeeded" { @if own.succeeded { "yes" } @else { "no" } }
+                                td data-label="Succeeded" { (match own.succeeded { Some(true) => "yes", Some(false) => "no", None => "perhaps: as many calls failed" }) }
                                 td data-label="Left out because" {
-                                    (plain(&own.by))
-                                    @if let Some(accepted) = &own.accepted { "; " (plain(accepted)) }
+                                    (visible(&own.by))
+                                    @if let Some(accepted) = &own.accepted { "; " (visible(accepted)) }
                                 }
                             }
                         }
@@ -145,7 +155,7 @@ pub(super) fn left_out(review: &Review) -> Section {
             p { "A workload that calls them may fall back, or lose something that its health check does not show. If it needs one, a decision in " (code("workload.toml")) " lets it through." }
         }
         @for own in &review.answers {
-            h3 { "Answered with " (plain(&own.answer)) @if own.when != "always" { ", where " (code(&own.when)) } }
+            h3 { "Answered with " (visible(&own.answer)) @if own.when != "always" { ", where " (code(&own.when)) } }
             details {
                 summary { (count(own.syscalls.len() as u64, "syscall")) ", so that programs get the answer that they can deal with" }
                 (codes(&own.syscalls))
@@ -191,10 +201,10 @@ pub(super) fn decisions(review: &Review) -> Section {
                             tr {
                                 th scope="row" { b { (own.verdict.as_str()) } }
                                 td data-label="Syscall" { (code(&own.syscall)) }
-                                td data-label="When" { @if own.when == "always" { "always" } @else { (code(&own.when)) } }
-                                td data-label="Reason" { (plain(&own.reason)) }
-                                td data-label="Owner" { (plain(&own.owner)) }
-                                td data-label="Until" { @match own.expires { Some(day) => { (day.to_string()) }, None => { "for good" } } }
+                                td data-label="When" { @if own.when == "always" { "always" } @else { (code(&own.words)) } }
+                                td data-label="Reason" { (visible(&own.reason)) }
+                                td data-label="Owner" { (visible(&own.owner)) }
+                                td data-label="Until" { @match own.expires { Some(day) => { (day.to_string()) }, None => { "for good" } } @if own.expired { " " span.pill.danger { "expired" } } }
                             }
                         }
                     }

@@ -3,15 +3,17 @@
 use maud::{Markup, html};
 use synth::{
     Severity,
-    review::{Review, Summary},
+    review::{RecordedImage, Review, Summary},
 };
 
 use super::{
     picture,
     text::{code, codes, prose},
 };
-use crate::review::text::{percent, plain};
-use crate::terminal::{count, thousands};
+use crate::{
+    review::text::at_most,
+    terminal::{count, thousands, visible},
+};
 
 pub(super) fn screen(review: &Review) -> Markup {
     let summary = &review.summary;
@@ -21,7 +23,7 @@ pub(super) fn screen(review: &Review) -> Markup {
                 span { "Review of a seccomp profile" }
                 span { a href="#sign" { "digest " span.mono { (short(&review.digests.review.to_string())) } } }
             }
-            h1 { (plain(&review.subject.name)) }
+            h1 { (visible(&review.subject.name)) }
             (about(review))
             (verdict(review))
             (picture::overview(summary))
@@ -61,27 +63,46 @@ fn about(review: &Review) -> Markup {
         facts.push(format!("Linux {}", made.kernel));
     }
     let command = subject.made.as_ref().map(|made| made.command.join(" ")).filter(|text| !text.is_empty());
-    let image = subject.recorded.as_ref().and_then(|recorded| recorded.image_name.clone());
+    let images = subject.recorded.as_ref().map(|own| own.images.as_slice()).unwrap_or_default();
     html! {
-        @if let Some(image) = image { p.about { "image " (code(&image)) } }
+        @if let Some(newest) = images.first() {
+            p.about {
+                "image " (image(newest))
+                @if images.len() > 1 {
+                    " (" (count(newest.runs, "run")) "), earlier"
+                    @for (place, older) in images.iter().skip(1).enumerate() {
+                        @if place > 0 { "," } " " (image(older)) " (" (count(older.runs, "run")) ")"
+                    }
+                }
+            }
+        }
         @if let Some(command) = command { p.about { (code(&command)) } }
-        p.about { (plain(&facts.join(" · "))) }
+        p.about { (visible(&facts.join(" · "))) }
     }
+}
+
+/// An image by its name, or by as much of its digest as a person compares by eye.
+fn image(image: &RecordedImage) -> Markup {
+    let digest = || image.digest.map(|digest| short(&digest.to_string()));
+    code(&image.name.clone().or_else(digest).unwrap_or_default())
 }
 
 /// The one sentence.
 fn verdict(review: &Review) -> Markup {
     let summary = &review.summary;
-    let against = plain(&summary.against.name);
-    let undecided = review.wider.iter().any(|own| own.decided.is_none());
-    let tone = match (summary.wider.is_empty(), undecided) {
-        (true, _) => "good",
+    let against = visible(&summary.against.name);
+    let undecided = review.wider.iter().any(|own| !own.open.is_empty());
+    let unknown = !summary.undecided.is_empty();
+    let tone = match (summary.wider.is_empty(), undecided || unknown) {
+        (true, false) => "good",
         (false, false) => "warn",
-        (false, true) => "bad",
+        (_, true) => "bad",
     };
     html! {
         div.verdict.(tone) {
-            @if summary.wider.is_empty() {
+            @if summary.wider.is_empty() && unknown {
+                strong { "! It could not be decided whether anything is wider than " (against) "." }
+            } @else if summary.wider.is_empty() {
                 strong { "✓ Nothing is wider than " (against) "." }
             } @else {
                 strong { "! " (count(summary.wider.len() as u64, "call")) " wider than " (against) "." }
@@ -93,13 +114,13 @@ fn verdict(review: &Review) -> Markup {
                     a href="#wider" { "What exactly" }
                 }
             }
-            @if !summary.undecided.is_empty() {
-                p { "Of " (count(summary.undecided.len() as u64, "call")) " it could not be decided whether they are wider." }
+            @if unknown {
+                p { "Not decided: " (count(summary.undecided.len() as u64, "call")) ". " a href="#wider" { "Which, and why" } }
             }
             p {
                 "The profile allows " b { (summary.allowed) } " of the " (summary.known) " syscalls of " (review.subject.native)
                 ", " (summary.conditional) " of them only with certain arguments; " (against) " allows " (summary.against_allowed) ". "
-                "Any other call: " (plain(&review.subject.default_answer)) "."
+                "Any other call: " (visible(&review.subject.default_answer)) "."
             }
         }
     }
@@ -127,12 +148,17 @@ fn left_out(summary: &Summary) -> Markup {
     };
     let more = html! {
         (thousands(replayed.facts)) " different recorded calls were held against the filter: "
-        @if replayed.denied == 0 && replayed.unknown == 0 { "all are allowed, or refused for a reason that is known. " }
-        @if replayed.denied > 0 { b { (count(replayed.denied, "needed call")) " refused. " } }
-        @if replayed.unknown > 0 { (count(replayed.unknown, "call")) " cannot be judged. " }
+        @if replayed.denied_syscalls.is_empty() && replayed.unknown_syscalls.is_empty() { "all are allowed, or refused for a reason that is known. " }
+        @if !replayed.denied_syscalls.is_empty() { b { (count(replayed.denied, "needed call")) " refused. " } }
+        @if !replayed.unknown_syscalls.is_empty() {
+            "Not to be judged, since arguments are not known: " (names(&replayed.unknown_syscalls)) ". "
+        }
+        @if !summary.left_out_perhaps.is_empty() {
+            "Of " (names(&summary.left_out_perhaps)) " some calls failed while recording, perhaps those that are refused now. "
+        }
         @if !summary.answered_enosys.is_empty() {
             "Answered as not implemented, so that programs fall back: "
-            @for (place, name) in summary.answered_enosys.iter().enumerate() { @if place > 0 { ", " } (code(name)) } "."
+            (names(&summary.answered_enosys)) "."
         }
     };
     let figure = html! {
@@ -142,12 +168,18 @@ fn left_out(summary: &Summary) -> Markup {
             @if summary.left_out.len() > 6 { " and " (summary.left_out.len() - 6) " more" }
         }
     };
-    let tone = match (summary.left_out.is_empty(), replayed.denied) {
-        (_, 1..) => "bad",
-        (true, 0) => "good",
-        (false, 0) => "warn",
+    let none = summary.left_out.is_empty() && summary.left_out_perhaps.is_empty();
+    let tone = match (replayed.denied_syscalls.is_empty(), none && replayed.unknown_syscalls.is_empty()) {
+        (false, _) => "bad",
+        (true, true) => "good",
+        (true, false) => "warn",
     };
     answer(title, tone, &figure, &more, link)
+}
+
+/// Names, one after the other.
+fn names(names: &std::collections::BTreeSet<String>) -> Markup {
+    html! { @for (place, name) in names.iter().enumerate() { @if place > 0 { ", " } (code(name)) } }
 }
 
 fn not_observed(summary: &Summary) -> Markup {
@@ -202,7 +234,7 @@ fn starts(summary: &Summary) -> Markup {
     let figure = html! { (starts.denied) " refused in " (count(starts.starts.into(), "start")) };
     let more = html! {
         @if let Some(bound) = starts.upper_bound {
-            "Up to " (percent(bound)) " of such starts may still meet a refusal (95 % confidence), and other uses of the workload were not tried. "
+            "Up to " (at_most(bound)) " of such starts may still meet a refusal (95 % confidence), and other uses of the workload were not tried. "
         }
         @if starts.not_known > 0 { (count(starts.not_known.into(), "further start")) " could not be judged." }
     };
@@ -222,7 +254,7 @@ fn attacks(review: &Review) -> Markup {
     let figure = html! { (attacks.blocked) " of " (attacks.decided) " blocked" };
     let outside = attacks.rows.len() - attacks.decided;
     let more = html! {
-        (plain(&review.summary.against.name)) " blocks " (attacks.against_blocked) ". "
+        (visible(&review.summary.against.name)) " blocks " (attacks.against_blocked) ". "
         "Vulnerabilities and escapes whose needed calls are known; " (outside) " more happen outside of any filter."
     };
     answer("Known attacks", "", &figure, &more, ("attacks", "Which, and what stays open"))

@@ -14,7 +14,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use synth::review::Review;
 use trace::Digest;
 
-use super::text::plain;
+use crate::terminal::visible;
 
 /// The only style that the page's policy lets a browser apply.
 const STYLE: &str = include_str!("style.css");
@@ -52,7 +52,7 @@ pub(super) fn page(review: &Review) -> String {
                 meta http-equiv="Content-Security-Policy" content=(policy());
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="referrer" content="no-referrer";
-                title { (plain(&review.subject.name)) ": review of a seccomp profile" }
+                title { (visible(&review.subject.name)) ": review of a seccomp profile" }
                 style { (PreEscaped(STYLE)) }
             }
             body {

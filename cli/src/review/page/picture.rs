@@ -8,19 +8,21 @@ use synth::{
 };
 
 use super::evidence;
-use crate::{review::text::plain, terminal::count};
+use crate::terminal::{count, visible};
 
 /// A share of the whole width; 0 of nothing.
 fn percent(number: usize, of: usize) -> String {
     if of == 0 { "0%".to_owned() } else { format!("{:.2}%", number as f64 / of as f64 * 100.0) }
 }
 
-/// One bar of a picture: from the widest part to the narrowest, each drawn over the one before.
+/// One bar of a picture: the narrower parts are drawn over the wider ones.
 fn bar(words: &str, parts: &[(&str, usize)], most: usize) -> Markup {
+    let mut parts = parts.to_vec();
+    parts.sort_by_key(|(_, number)| std::cmp::Reverse(*number));
     html! {
         svg.bar width="100%" height="24" role="img" aria-label=(words) {
             title { (words) }
-            @for (class, number) in parts { rect.(class) x="0" y="0" width=(percent(*number, most)) height="24" {} }
+            @for (class, number) in &parts { rect.(class) x="0" y="0" width=(percent(*number, most)) height="24" {} }
         }
     }
 }
@@ -39,7 +41,7 @@ fn key(against: &str) -> Markup {
 
 /// One bar: what is allowed here, by the reference, and all that there is.
 pub(super) fn overview(summary: &Summary) -> Markup {
-    let against = plain(&summary.against.name);
+    let against = visible(&summary.against.name);
     let always = summary.allowed.saturating_sub(summary.conditional);
     let all = summary.known.max(summary.allowed).max(summary.against_allowed);
     let words = format!(

@@ -12,8 +12,7 @@ use super::{
     Section,
     text::{code, codes, phases},
 };
-use crate::review::text::plain;
-use crate::terminal::{count, thousands};
+use crate::terminal::{count, thousands, visible};
 
 /// As many alternatives as fit into a line of the table; all are in its details.
 const SHORT: usize = 3;
@@ -108,7 +107,7 @@ fn row(rule: &Rule) -> Markup {
                 td data-label="Why" { (why(rule)) }
                 td data-label="Seen" { (seen(rule)) }
             }
-            tr.more { td colspan="4" { details { summary.small.soft { "details of " (plain(&rule.syscall)) } (details(rule)) } } }
+            tr.more { td colspan="4" { details { summary.small.soft { "details of " (visible(&rule.syscall)) } (details(rule)) } } }
         }
     }
 }
@@ -132,7 +131,7 @@ fn why(rule: &Rule) -> Markup {
         @if is_unseen(rule) { b { "not observed" } ": " }
         (rule.origin.in_words())
         @for origin in others { p.soft { "also: " (origin.in_words()) } }
-        @for decision in &rule.decisions { p { (plain(decision)) } }
+        @for decision in &rule.decisions { p { (visible(decision)) } }
     }
 }
 
@@ -188,7 +187,7 @@ fn way(way: &Way) -> Markup {
             @if always { "allowed always" }
             @else { "allowed when " @for (place, words) in way.words.iter().enumerate() { @if place > 0 { " or " } (code(words)) } }
         }
-        @for reason in &way.reasons { p.soft { (plain(reason)) } }
+        @for reason in &way.reasons { p.soft { (visible(reason)) } }
         @if !always {
             details {
                 summary.small { "as the profile has it (" (count(way.raw.len() as u64, "alternative")) ")" }

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use maud::{Markup, Render, html};
 use trace::PhaseName;
 
-use crate::review::text::{plain, sentence};
+use crate::{review::text::sentence, terminal::visible};
 
 /// A name, a call, a condition, a path; flags may go on in the next line.
 pub(super) fn code(text: &str) -> Markup {
-    let text = plain(text);
+    let text = visible(text);
     html! {
         code { @for (place, part) in text.split('|').enumerate() { @if place > 0 { "|" wbr; } (part) } }
     }
@@ -20,7 +20,7 @@ pub(super) fn prose(text: &str) -> Markup {
     let text = sentence(text);
     html! {
         @for (place, part) in text.split('`').enumerate() {
-            @if place % 2 == 1 { (code(part)) } @else { (plain(part)) }
+            @if place % 2 == 1 { (code(part)) } @else { (visible(part)) }
         }
     }
 }
