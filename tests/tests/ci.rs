@@ -13,7 +13,7 @@ use seccomp_learn_tests::{
     programs::which,
     skip,
 };
-use trace::Row;
+use trace::{Attached, Container, ContainerKind, Row, Trace};
 use yaml_rust2::{Yaml, YamlLoader};
 
 /// The digest as `sha256sum` writes it.
@@ -50,14 +50,12 @@ impl Job {
             let path = entry.unwrap().path();
             fs::copy(&path, folder.join("traces").join(path.file_name().unwrap())).unwrap();
         }
-        run(["synth".as_ref(), folder.as_os_str(), "-o".as_ref(), folder.join("profile.json").as_os_str()])
-            .expect_code(0);
         let url = format!("file://{}", binary().display());
         let environment =
             [("SECCOMP_LEARN_URL".to_owned(), url), ("SECCOMP_LEARN_SHA256".to_owned(), sha256(binary()))];
         let job = Self { outer, environment: environment.into(), path: std::env::var("PATH").unwrap() };
-        let git = "git init -q -b main && git add -A && git -c user.name=t -c user.email=t@example.org commit -q -m base && git update-ref refs/remotes/origin/main HEAD";
-        job.shell(git).expect_code(0);
+        job.synth();
+        job.shell(&format!("git init -q -b main && {COMMIT}")).expect_code(0);
         job
     }
 
@@ -71,6 +69,33 @@ impl Job {
         command.env("PATH", &self.path).env("GIT_CONFIG_GLOBAL", "/dev/null").output().unwrap().into()
     }
 
+    /// Of an image, whose tag then changes: nothing was recorded of the new one.
+    fn with_a_new_tag() -> Self {
+        let job = Self::new();
+        let folder = job.directory().join("profiles/my-workload");
+        for entry in fs::read_dir(folder.join("traces")).unwrap() {
+            let path = entry.unwrap().path();
+            let mut trace = read_trace(&path);
+            trace.target.container = Some(container("registry.example/app:1.4"));
+            write(&path, trace);
+        }
+        let file = folder.join("workload.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        let image =
+            |tag: &str| format!("[target]\nimage = \"registry.example/app:{tag}\"\nengine = \"docker\"\n");
+        fs::write(&file, text.replacen("[target]\n", &image("1.4"), 1)).unwrap();
+        job.synth();
+        job.shell(COMMIT).expect_code(0);
+        fs::write(&file, text.replacen("[target]\n", &image("1.5"), 1)).unwrap();
+        job
+    }
+
+    fn synth(&self) {
+        let folder = self.directory().join("profiles/my-workload");
+        run(["synth".as_ref(), folder.as_os_str(), "-o".as_ref(), folder.join("profile.json").as_os_str()])
+            .expect_code(0);
+    }
+
     /// A trace of the workload as it is now, which makes one syscall more.
     fn record_anew(&self) {
         let mut trace = read_trace(&self.directory().join("profiles/my-workload/traces/run-001.json"));
@@ -79,12 +104,36 @@ impl Job {
         (row.number, row.name) = (83, "mkdir".to_owned());
         let place = trace.syscalls.iter().position(|own| own.number > 83).unwrap();
         trace.syscalls.insert(place, row);
-        trace.seal().unwrap();
-        let mut bytes = Vec::new();
-        trace.write(&mut bytes).unwrap();
         let fresh = self.directory().join("fresh");
         fs::create_dir(&fresh).unwrap();
-        fs::write(fresh.join("run-1.json"), bytes).unwrap();
+        write(&fresh.join("run-1.json"), trace);
+    }
+}
+
+const COMMIT: &str = "git add -A && git -c user.name=t -c user.email=t@example.org commit -q -m base && git update-ref refs/remotes/origin/main HEAD";
+
+fn write(path: &Path, mut trace: Trace) {
+    trace.seal().unwrap();
+    let mut bytes = Vec::new();
+    trace.write(&mut bytes).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+/// A container of this image.
+fn container(image: &str) -> Container {
+    Container {
+        engine: "docker 20.10.24".to_owned(),
+        id: "c0".repeat(32),
+        name: None,
+        image: Some(image.to_owned()),
+        labels: [].into(),
+        kind: ContainerKind::Container,
+        pod: None,
+        restart: 0,
+        seccomp: Some("unconfined".to_owned()),
+        no_new_privileges: Some(false),
+        user: None,
+        attached: Attached { before_first_exec_ms: Some(3) },
     }
 }
 
@@ -93,76 +142,144 @@ fn missing() -> Option<&'static str> {
     ["bash", "curl", "git", "sha256sum"].into_iter().find(|name| which(name).is_none())
 }
 
-#[test]
-fn the_job_for_github_actions() {
-    if let Some(name) = missing() {
-        return skip(&format!("needs `{name}`"));
-    }
-    let yaml = read("github-actions.yml");
-    let steps = yaml["jobs"]["verify"]["steps"].as_vec().unwrap();
-    let mut job = Job::new();
-    let environment = yaml["jobs"]["verify"]["env"].as_hash().unwrap();
-    for (name, value) in environment {
-        let (name, value) = (name.as_str().unwrap(), value.as_str().unwrap());
-        let given = format!("${{{{ vars.{name} }}}}");
-        if value == given {
-            assert!(job.environment.contains_key(name), "{name}");
-        } else {
-            job.environment.insert(name.to_owned(), value.to_owned());
-        }
-    }
-    for (name, file) in [("GITHUB_PATH", "path"), ("GITHUB_STEP_SUMMARY", "summary")] {
-        let path = job.outer.path().join(file);
-        fs::write(&path, "").unwrap();
-        job.environment.insert(name.to_owned(), path.to_str().unwrap().to_owned());
-    }
-    job.environment
-        .insert("RUNNER_TEMP".to_owned(), job.outer.path().join("temp").to_str().unwrap().to_owned());
-    job.environment.insert("GITHUB_BASE_REF".to_owned(), "main".to_owned());
+/// A job of GitHub's in a repository.
+struct Github {
+    steps: Vec<Yaml>,
+    job: Job,
+}
 
-    // Without a fresh trace all is well; with one that shows a new syscall the job fails, and says so everywhere.
-    let mut go = |expected: i32| -> String {
-        let (mut code, mut said) = (0, String::new());
-        for step in steps {
+/// How it went.
+struct Went {
+    code: i32,
+    /// What the log says.
+    log: String,
+    /// What stands on the job's own page.
+    summary: String,
+    /// The commands that were run.
+    steps: Vec<String>,
+}
+
+impl Github {
+    fn new(mut job: Job) -> Self {
+        let yaml = read("github-actions.yml");
+        let own = &yaml["jobs"]["verify"];
+        for (name, value) in own["env"].as_hash().unwrap() {
+            let (name, value) = (name.as_str().unwrap(), value.as_str().unwrap());
+            if value == format!("${{{{ vars.{name} }}}}") {
+                assert!(job.environment.contains_key(name), "{name}");
+            } else {
+                job.environment.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        let outer = job.outer.path().to_owned();
+        for (name, file) in
+            [("GITHUB_PATH", "path"), ("GITHUB_STEP_SUMMARY", "summary"), ("RUNNER_TEMP", "temp")]
+        {
+            job.environment.insert(name.to_owned(), outer.join(file).to_str().unwrap().to_owned());
+        }
+        job.environment.insert("GITHUB_BASE_REF".to_owned(), "main".to_owned());
+        Self { steps: own["steps"].as_vec().unwrap().clone(), job }
+    }
+
+    /// All steps, as the service decides which of them are run.
+    fn go(&mut self) -> Went {
+        let file = |name: &str| self.job.outer.path().join(name);
+        for name in ["path", "summary"] {
+            fs::write(file(name), "").unwrap();
+        }
+        let _ = fs::remove_file(self.job.directory().join("review.html"));
+        let mut went = Went { code: 0, log: String::new(), summary: String::new(), steps: Vec::new() };
+        for step in &self.steps {
             let Some(script) = step["run"].as_str() else {
-                assert!(
-                    step["uses"].as_str().is_some_and(|action| action.starts_with("actions/")),
-                    "{step:?}"
-                );
+                let action = step["uses"].as_str().unwrap();
+                assert!(action.starts_with("actions/"), "{action}");
                 continue;
             };
             let wanted = match step["if"].as_str() {
-                None => code == 0,
-                Some("failure()") => code != 0,
+                None => went.code == 0,
+                Some("failure()") => went.code != 0,
                 Some(other) => other == "always()",
             };
             if !wanted {
                 continue;
             }
-            let ended = job.shell(script);
-            said += &ended.stdout;
+            went.steps.push(script.to_owned());
+            let ended = self.job.shell(script);
+            went.log += &ended.stdout;
             let is_answer =
                 script.contains("seccomp-learn verify") || script.contains("seccomp-learn replay");
             assert!(ended.code == 0 || is_answer, "{script}\n{ended:?}");
-            if code == 0 {
-                code = ended.code;
+            if went.code == 0 {
+                went.code = ended.code;
             }
-            let added = fs::read_to_string(job.outer.path().join("path")).unwrap();
-            for folder in added.lines().filter(|folder| !job.path.contains(*folder)).collect::<Vec<_>>() {
-                job.path = format!("{folder}:{}", job.path);
+            let added = fs::read_to_string(file("path")).unwrap();
+            for folder in added.lines() {
+                if !self.job.path.contains(folder) {
+                    self.job.path = format!("{folder}:{}", self.job.path);
+                }
             }
         }
-        assert_eq!(code, expected, "{said}");
-        said + &fs::read_to_string(job.outer.path().join("summary")).unwrap()
+        went.summary = fs::read_to_string(file("summary")).unwrap();
+        // However it went, the reviewer gets the page and what changes.
+        assert!(self.job.directory().join("review.html").exists());
+        assert!(went.summary.contains("What this changes in the seccomp profile"), "{}", went.summary);
+        went
+    }
+}
+
+#[test]
+fn the_job_for_github_actions() {
+    if let Some(name) = missing() {
+        return skip(&format!("needs `{name}`"));
+    }
+    let mut github = Github::new(Job::new());
+    let all = github.steps.iter().filter(|step| step["run"].as_str().is_some()).count();
+    let went = github.go();
+    assert!(went.code == 0 && went.log.contains("is verified"), "{}", went.log);
+    assert!(went.summary.contains("no difference"), "{}", went.summary);
+    assert_eq!(went.steps.len(), all - 1, "all but what points at a failure: {:?}", went.steps);
+
+    // Where the job finds fresh traces is where it fetches them to.
+    let fetch = github.steps.iter().find(|step| {
+        step["uses"].as_str().is_some_and(|action| action.starts_with("actions/download-artifact@"))
+    });
+    assert_eq!(fetch.unwrap()["with"]["path"].as_str(), Some("${{ env.FRESH }}"));
+    github.job.record_anew();
+    let went = github.go();
+    assert_eq!((went.code, went.steps.len()), (1, all), "{:?}", went.steps);
+    assert!(went.log.contains("new syscall `mkdir`"), "{}", went.log);
+    let annotation = went.log.lines().find(|line| line.starts_with("::error ") && line.contains("mkdir"));
+    assert!(annotation.is_some_and(|line| line.contains("fresh/run-1.json")), "{}", went.log);
+}
+
+#[test]
+fn a_new_tag_alone_ends_both_jobs_with_3() {
+    if let Some(name) = missing() {
+        return skip(&format!("needs `{name}`"));
+    }
+    let says = |log: &str| {
+        assert!(log.contains("prove nothing about `registry.example/app:1.5`"), "{log}");
+        assert!(log.contains("run: seccomp-learn learn -o profiles/my-workload\n"), "{log}");
     };
-    let said = go(0);
-    assert!(said.contains("is verified") && said.contains("What this changes"), "{said}");
+    let went = Github::new(Job::with_a_new_tag()).go();
+    assert_eq!(went.code, 3, "{}", went.log);
+    says(&went.log);
+    let (job, script) = gitlab(Job::with_a_new_tag());
+    says(&job.shell(&script).expect_code(3).stdout);
     assert!(job.directory().join("review.html").exists());
-    job.record_anew();
-    let verify =
-        steps.iter().filter_map(|step| step["run"].as_str()).find(|run| run.contains("learn verify"));
-    let said = job.shell(verify.unwrap()).expect_code(1).stdout;
-    assert!(said.contains("new syscall `mkdir`"), "{said}");
+}
+
+/// The job of GitLab in a repository: one shell runs both lists, and ends at the first command that fails.
+fn gitlab(mut job: Job) -> (Job, String) {
+    let yaml = read("gitlab-ci.yml");
+    let own = &yaml["seccomp"];
+    for (name, value) in own["variables"].as_hash().unwrap() {
+        job.environment.insert(name.as_str().unwrap().to_owned(), value.as_str().unwrap().to_owned());
+    }
+    job.environment.insert("CI_MERGE_REQUEST_DIFF_BASE_SHA".to_owned(), "HEAD".to_owned());
+    let lines = ["before_script", "script"].into_iter().flat_map(|name| own[name].as_vec().unwrap());
+    let script: Vec<&str> = lines.map(|line| line.as_str().unwrap()).collect();
+    (job, script.join("\n"))
 }
 
 #[test]
@@ -170,25 +287,42 @@ fn the_job_for_gitlab() {
     if let Some(name) = missing() {
         return skip(&format!("needs `{name}`"));
     }
-    let yaml = read("gitlab-ci.yml");
-    let own = &yaml["seccomp"];
-    let mut job = Job::new();
-    for (name, value) in own["variables"].as_hash().unwrap() {
-        job.environment.insert(name.as_str().unwrap().to_owned(), value.as_str().unwrap().to_owned());
-    }
-    job.environment.insert("CI_MERGE_REQUEST_DIFF_BASE_SHA".to_owned(), "HEAD".to_owned());
-    // One shell runs both lists, and ends at the first command that fails.
-    let lines = ["before_script", "script"].into_iter().flat_map(|name| own[name].as_vec().unwrap());
-    let script: Vec<&str> = lines.map(|line| line.as_str().unwrap()).collect();
-    let script = script.join("\n");
+    let (job, script) = gitlab(Job::new());
     let said = job.shell(&script).expect_code(0).stdout;
     assert!(said.contains("is verified"), "{said}");
-    for artifact in ["review.html", "replay.xml"] {
-        assert!(job.directory().join(artifact).exists(), "{artifact}");
-        let text = fs::read_to_string(root().join("docs/ci/gitlab-ci.yml")).unwrap();
-        assert!(text.contains(&format!("- {artifact}")) || text.contains(&format!("junit: {artifact}")));
+    let artifacts = ["review.html", "replay.xml"].map(|name| job.directory().join(name));
+    let text = fs::read_to_string(root().join("docs/ci/gitlab-ci.yml")).unwrap();
+    assert!(text.contains("- review.html") && text.contains("junit: replay.xml"));
+    for artifact in &artifacts {
+        assert!(artifact.exists(), "{}", artifact.display());
+        fs::remove_file(artifact).unwrap();
     }
     job.record_anew();
     let said = job.shell(&script).expect_code(1).stdout;
     assert!(said.contains("new syscall `mkdir`"), "{said}");
+    let [page, report] = artifacts.map(|path| fs::read_to_string(path).unwrap());
+    assert!(
+        page.contains("<html") && report.contains("mkdir") && report.contains("fresh/run-1.json"),
+        "{report}"
+    );
+}
+
+/// What `review` says of a profile is not the job's answer: its findings end nothing.
+#[test]
+fn a_finding_of_the_review_does_not_end_a_job() {
+    if let Some(name) = missing() {
+        return skip(&format!("needs `{name}`"));
+    }
+    let (job, script) = gitlab(Job::new());
+    let folder = job.directory().join("profiles/my-workload");
+    let file = folder.join("workload.toml");
+    let decision =
+        "\n[[decision]]\nverdict = \"allow\"\nsyscall = \"bpf\"\nreason = \"a test\"\nowner = \"sec\"\n";
+    fs::write(&file, fs::read_to_string(&file).unwrap() + decision).unwrap();
+    job.synth();
+    let page = job.outer.path().join("page.html");
+    run(["review".as_ref(), folder.as_os_str(), "-o".as_ref(), page.as_os_str()]).expect_code(1);
+    let said = job.shell(&script).expect_code(0).stdout;
+    assert!(said.contains("is verified"), "{said}");
+    assert_eq!(Github::new(job).go().code, 0);
 }
