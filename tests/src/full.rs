@@ -9,13 +9,11 @@ use std::{
 
 use harness::{HeldOut, HeldOutDenial, HeldOutRun, Judged};
 use synth::Profile;
-use trace::{
-    Abi, Attached, Container, ContainerKind, Digest, Errno, Outcome, Phase, PhaseName, Row, TargetKind, Trace,
-};
+use trace::{Abi, Digest, Errno, Outcome, Phase, PhaseName, Row, TargetKind, Trace};
 
 use crate::{
     cli::run,
-    made::{row, row_with, trace, write},
+    made::{container, row, row_with, trace, write},
 };
 
 /// The calls that one run alone made, with the run.
@@ -129,24 +127,6 @@ fn one(number: u64) -> Trace {
     trace.target.image = Some(image(version));
     trace.target.container = Some(container(&format!("registry.example/app:{version}")));
     trace
-}
-
-/// A container of this image.
-pub fn container(image: &str) -> Container {
-    Container {
-        engine: "docker 27.5.1".to_owned(),
-        id: "0123456789ab".to_owned(),
-        name: Some("serve".to_owned()),
-        image: Some(image.to_owned()),
-        labels: BTreeMap::new(),
-        kind: ContainerKind::Container,
-        pod: None,
-        restart: 0,
-        seccomp: None,
-        no_new_privileges: Some(true),
-        user: None,
-        attached: Attached { before_first_exec_ms: Some(20) },
-    }
 }
 
 /// A call that a filter answered.

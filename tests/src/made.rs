@@ -7,8 +7,8 @@ use std::{
 };
 
 use trace::{
-    Abi, Arguments, Backend, FirstSight, Kept, Outcome, PhaseName, Recorder, Row, Target, TargetKind, Trace,
-    Values,
+    Abi, Arguments, Attached, Backend, Container, ContainerKind, FirstSight, Kept, Outcome, PhaseName,
+    Recorder, Row, Target, TargetKind, Trace, Values,
 };
 
 /// A row of a call that succeeded so often.
@@ -70,6 +70,24 @@ pub fn trace(run: u64, rows: Vec<Row>) -> Trace {
     trace.complete = true;
     trace.syscalls = rows;
     trace
+}
+
+/// A container of this image.
+pub fn container(image: &str) -> Container {
+    Container {
+        engine: "docker 27.5.1".to_owned(),
+        id: "0123456789ab".to_owned(),
+        name: Some("serve".to_owned()),
+        image: Some(image.to_owned()),
+        labels: BTreeMap::new(),
+        kind: ContainerKind::Container,
+        pod: None,
+        restart: 0,
+        seccomp: None,
+        no_new_privileges: Some(true),
+        user: None,
+        attached: Attached { before_first_exec_ms: Some(20) },
+    }
 }
 
 /// A trace with so many rows, a third of them with arguments.

@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 use trace::Trace;
 
-use crate::{browser::Browser, cli::run, full::container};
+use crate::{browser::Browser, cli::run, made::container};
 
 /// A worked workload as it is checked in.
 pub fn workload(name: &str) -> PathBuf {

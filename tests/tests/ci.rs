@@ -10,10 +10,11 @@ use std::{
 
 use seccomp_learn_tests::{
     cli::{Finished, binary, read_trace, run},
+    made::container,
     programs::which,
     skip,
 };
-use trace::{Attached, Container, ContainerKind, Row, Trace};
+use trace::{Row, Trace};
 use yaml_rust2::{Yaml, YamlLoader};
 
 /// The digest as `sha256sum` writes it.
@@ -117,24 +118,6 @@ fn write(path: &Path, mut trace: Trace) {
     let mut bytes = Vec::new();
     trace.write(&mut bytes).unwrap();
     fs::write(path, bytes).unwrap();
-}
-
-/// A container of this image.
-fn container(image: &str) -> Container {
-    Container {
-        engine: "docker 20.10.24".to_owned(),
-        id: "c0".repeat(32),
-        name: None,
-        image: Some(image.to_owned()),
-        labels: [].into(),
-        kind: ContainerKind::Container,
-        pod: None,
-        restart: 0,
-        seccomp: Some("unconfined".to_owned()),
-        no_new_privileges: Some(false),
-        user: None,
-        attached: Attached { before_first_exec_ms: Some(3) },
-    }
 }
 
 /// The programs that the jobs name, all of which their images have.

@@ -9,9 +9,9 @@ use std::{
 
 use seccomp_learn_tests::{
     cli::{Finished, run, seccomp_learn},
-    made::{row, row_with, trace, write},
+    made::{container, row, row_with, trace, write},
 };
-use trace::{Attached, Container, ContainerKind, FileKind, FirstSight, Open, Outcome, Row, Trace};
+use trace::{Container, FileKind, FirstSight, Open, Outcome, Row, Trace};
 
 /// Ends its line, gives a command to GitHub's runner, clears the screen, and turns the direction of text.
 const HOSTILE: &str = "a\n::error::x\u{1b}[2J\u{202e}y ##[error]z ::warning::w";
@@ -71,17 +71,9 @@ fn hostile(run: u64, rows: &[&str]) -> Trace {
     trace.target.command = vec!["worker".to_owned(), HOSTILE.to_owned()];
     trace.target.container = Some(Container {
         engine: HOSTILE.to_owned(),
-        id: "c0".repeat(32),
         name: Some(HOSTILE.to_owned()),
-        image: Some(HOSTILE.to_owned()),
-        labels: [].into(),
-        kind: ContainerKind::Container,
-        pod: None,
-        restart: 0,
         seccomp: Some(HOSTILE.to_owned()),
-        no_new_privileges: None,
-        user: None,
-        attached: Attached { before_first_exec_ms: None },
+        ..container(HOSTILE)
     });
     trace
 }

@@ -240,7 +240,7 @@ mod tests {
     use super::*;
     use crate::{
         Errno,
-        arguments::tests::with_arguments,
+        arguments::tests::{kept, values, with_arguments},
         io::tests::{row, runtime, trace},
         merge::tests::any_trace,
     };
@@ -335,22 +335,11 @@ mod tests {
 
     #[test]
     fn values_are_compared_as_far_as_both_kept_them() {
-        let kept = |name: &str, index, mask| Kept { index, offset: None, name: name.to_owned(), mask };
-        let values = |arguments: &[u64]| Values {
-            arguments: arguments.to_vec(),
-            calls: 1,
-            denied: 0,
-            runs: 1,
-            upper: BTreeSet::new(),
-            file: None,
-            phases: BTreeSet::from([PhaseName::Startup]),
-            first: row(41, 1).first,
-        };
         let of = |kept: &[Kept], all: &[&[u64]]| {
-            let arguments = Arguments::of(kept.to_vec(), all.iter().map(|one| values(one)));
+            let arguments = Arguments::of(kept.to_vec(), all.iter().map(|one| values(one, 1)));
             trace(vec![with_arguments(41, Some(arguments))])
         };
-        let both = [kept("domain", 0, 0xff), kept("type", 1, 0xff)];
+        let both = [kept(0, "domain", 0xff), kept(1, "type", 0xff)];
         let old = of(&both, &[&[1, 1], &[2, 1]]);
         let new = of(&both, &[&[1, 1], &[2, 5], &[16, 3]]);
         let found = difference(&old, &new);
@@ -358,7 +347,7 @@ mod tests {
         assert_eq!(seen(&found.calls[0].values), [[2, 5], [16, 3]]);
         assert_eq!(seen(&found.calls[0].no_longer), [[2, 1]]);
         // Only the family, and only its lowest bits, are in both.
-        let narrow = of(&[kept("domain", 0, 0x3)], &[&[1], &[2], &[3]]);
+        let narrow = of(&[kept(0, "domain", 0x3)], &[&[1], &[2], &[3]]);
         let found = difference(&old, &narrow);
         assert_eq!((seen(&found.calls[0].values), seen(&found.calls[0].no_longer)), (vec![vec![3]], vec![]));
         // What the old one lost may have been anything.
@@ -374,20 +363,10 @@ mod tests {
     /// What could not be told is no "no difference".
     #[test]
     fn what_was_not_kept_is_never_the_same() {
-        let kept = |mask| Kept { index: 1, offset: None, name: "cmd".to_owned(), mask };
-        let values = |request: u64| Values {
-            arguments: vec![request],
-            calls: 1,
-            denied: 0,
-            runs: 1,
-            upper: BTreeSet::new(),
-            file: None,
-            phases: BTreeSet::from([PhaseName::Startup]),
-            first: row(16, 1).first,
-        };
         let of = |arguments: Option<Arguments>| trace(vec![with_arguments(16, arguments)]);
-        let all =
-            |mask, requests: &[u64]| Arguments::of(vec![kept(mask)], requests.iter().map(|own| values(*own)));
+        let all = |mask, requests: &[u64]| {
+            Arguments::of(vec![kept(1, "cmd", mask)], requests.iter().map(|own| values(&[*own], 1)))
+        };
         let whole = of(Some(all(0xffff_ffff, &[0x5401])));
         let mut wide = of(Some(all(0xffff_ffff, &[0x5401])));
         let arguments = wide.syscalls[0].arguments.as_mut().unwrap();

@@ -2,28 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use seccomp_learn_tests::cli::run;
-use trace::{Attached, Container, ContainerKind, Digest, GpuDriver, Trace};
+use seccomp_learn_tests::{cli::run, made::container};
+use trace::{Digest, GpuDriver, Trace};
 
 use crate::{another, change, edit, made, of, remedies, shell, verify, workload};
 
 /// Makes the traces of a folder those of an image.
 fn of_image(trace: &mut Trace, name: &str) {
     trace.target.image = Some(Digest::of(name.as_bytes()));
-    trace.target.container = Some(Container {
-        engine: "docker 20.10.24".to_owned(),
-        id: "c0".repeat(32),
-        name: None,
-        image: Some(name.to_owned()),
-        labels: [].into(),
-        kind: ContainerKind::Container,
-        pod: None,
-        restart: 0,
-        seccomp: Some("unconfined".to_owned()),
-        no_new_privileges: Some(false),
-        user: None,
-        attached: Attached { before_first_exec_ms: Some(3) },
-    });
+    trace.target.container = Some(container(name));
 }
 
 fn with_image(outer: &Path) -> PathBuf {

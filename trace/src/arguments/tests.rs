@@ -9,11 +9,11 @@ use crate::{
     merge,
 };
 
-fn kept(index: u32, name: &str, mask: u64) -> Kept {
+pub(crate) fn kept(index: u32, name: &str, mask: u64) -> Kept {
     Kept { index, offset: None, name: name.to_owned(), mask }
 }
 
-fn values(arguments: &[u64], calls: u64) -> Values {
+pub(crate) fn values(arguments: &[u64], calls: u64) -> Values {
     Values {
         arguments: arguments.to_vec(),
         calls,
